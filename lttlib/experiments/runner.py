@@ -1,0 +1,108 @@
+"""A grid of independent runs: every finished run is kept, and a killed grid goes on where it stopped.
+
+Each finished run is one line of FILE.partial.jsonl, written with a single append and forced to disk. When all are
+there, FILE is written atomically, with arguments, rows, machine, versions, commit and seconds.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from lttlib.arguments import require
+from lttlib.records import provenance, read_json, write_json
+
+Cell = Mapping[str, object]
+
+
+def run_grid(
+    name: str,
+    run: Callable[..., list[dict]],
+    cells: Sequence[Cell],
+    *,
+    out: str | Path,
+    command: str,
+    jobs: int = 1,
+    progress: bool = True,
+) -> dict:
+    """Call run(**cell) for every cell that is not in `out` yet; returns the record, which then stands in `out`.
+
+    run: a function at module level that returns rows (flat dicts of JSON values). cells: keyword arguments of each
+    run, JSON values. command: how to make the record anew. jobs: processes, one torch thread each.
+    """
+    require(len(cells) > 0, "cells", "[]", "at least one", "check the seeds")
+    out = Path(out)
+    partial = out.with_name(out.name + ".partial.jsonl")
+    done = _finished(out, partial)
+    todo = [cell for cell in cells if _key(cell) not in done]
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    results = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_timed)(run, cell) for cell in todo)
+    bar = tqdm(results, total=len(cells), initial=len(cells) - len(todo), desc=name, disable=not progress)
+    for finished in bar:
+        _append(partial, finished)
+        done[_key(finished["cell"])] = finished
+    runs = [done[_key(cell)] for cell in cells]
+    record = {
+        "experiment": name,
+        "command": command,
+        "provenance": provenance(),
+        "seconds": round(sum(finished["seconds"] for finished in runs), 1),
+        "runs": runs,
+    }
+    write_json(out, record)
+    partial.unlink(missing_ok=True)
+    return record
+
+
+def rows(record: Mapping, **wanted) -> list[dict]:
+    """The rows of a record whose fields equal the wanted ones, in the order of the grid."""
+    found = [row for finished in record["runs"] for row in finished["rows"]]
+    return [row for row in found if all(row.get(key) == value for key, value in wanted.items())]
+
+
+def _timed(run, cell: Cell) -> dict:
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    found = run(**cell)
+    return {"cell": dict(cell), "rows": found, "seconds": round(time.perf_counter() - start, 2)}
+
+
+def _key(cell: Cell) -> str:
+    return json.dumps(cell, sort_keys=True)
+
+
+def _append(path: Path, finished: dict) -> None:
+    """One whole line in one write, on disk before we go on: a kill leaves at most one broken last line."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(handle, (json.dumps(finished, allow_nan=False) + "\n").encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _finished(out: Path, partial: Path) -> dict[str, dict]:
+    """Finished runs of an earlier start, by cell. A line that a kill cut short is dropped from the file."""
+    done = {_key(finished["cell"]): finished for finished in read_json(out)["runs"]} if out.exists() else {}
+    if not partial.exists():
+        return done
+    lines = partial.read_text().splitlines(keepends=True)
+    whole = []
+    for line in lines:
+        try:
+            finished = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if line.endswith("\n"):
+            whole.append(line)
+            done[_key(finished["cell"])] = finished
+    if len(whole) < len(lines):
+        unfinished = partial.with_name(f".{partial.name}.{os.getpid()}")
+        unfinished.write_text("".join(whole))
+        os.replace(unfinished, partial)
+    return done
