@@ -4,6 +4,7 @@ A mask is a bool tensor, True = live. The masks of a model are a dict from param
 Ties are broken by position: the lowest flat index wins. Book: "Optimal Brain Damage" and every chapter after it.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -127,6 +128,14 @@ def random_masks(
     return masks
 
 
+def shuffled_masks(masks: Tensors, generator: torch.Generator) -> dict[str, Tensor]:
+    """Each mask with its entries permuted: the control that keeps the layer counts and loses everything else."""
+    return {
+        name: mask.flatten()[torch.randperm(mask.numel(), generator=generator)].view(mask.shape)
+        for name, mask in masks.items()
+    }
+
+
 def nm_mask(weight: Tensor, n: int, m: int) -> Tensor:
     """N:M mask: the n largest |w| of every m consecutive inputs (Zhou et al. 2021, arXiv:2102.04010).
 
@@ -163,7 +172,7 @@ def unit_masks(weights: Tensors, scores: Tensors, sparsity: float) -> dict[str, 
     names = list(weights)
     require_same_keys(scores, dict.fromkeys(names[:-1]), "scores", "all layers but the last")
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-    for name, following in zip(names[:-1], names[1:], strict=True):
+    for name, following in itertools.pairwise(names):
         units = weights[name].shape[0]
         require(
             scores[name].shape == (units,),

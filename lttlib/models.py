@@ -1,6 +1,7 @@
 """The networks of the book: multilayer perceptrons, LeNet-300-100 and LeNet-5 (Caffe's 20-50-500)."""
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -17,7 +18,7 @@ def mlp(sizes: Sequence[int], *, generator: torch.Generator, activation: type[nn
     """
     require(len(sizes) >= 2, "sizes", tuple(sizes), "inputs and outputs at least", "a linear model is (64, 10)")
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         layers += [nn.Linear(fan_in, fan_out), activation()]
     return initialize(nn.Sequential(*layers[:-1]), generator)
 
@@ -69,7 +70,7 @@ def rescale_hidden_units(model: nn.Sequential, ratio: float, generator: torch.Ge
     layers = [module for module in rescaled if isinstance(module, nn.Linear)]
     odd = [type(m).__name__ for m in rescaled if not isinstance(m, nn.Linear | nn.ReLU)]
     require(not odd, "model", odd, "Linear and ReLU layers", "only ReLU lets a positive factor through")
-    for layer, following in zip(layers[:-1], layers[1:], strict=True):
+    for layer, following in itertools.pairwise(layers):
         c = ratio ** (2 * torch.rand(layer.out_features, generator=generator) - 1)
         layer.weight *= c[:, None]
         layer.bias *= c

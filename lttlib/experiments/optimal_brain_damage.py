@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lttlib.arguments import require_choice
-from lttlib.criteria import hessian_diagonal, obd_saliency, random_scores
+from lttlib.criteria import hessian_diagonal, obd_saliency
 from lttlib.data import Data, digits, disguised_digits, mnist
-from lttlib.masks import apply_masks, mask_by_scores, prunable
+from lttlib.masks import apply_masks, mask_by_scores, prunable, shuffled_masks
 from lttlib.models import mlp, rescale_hidden_units
 from lttlib.training import accuracy, mean_loss, train_together
 
@@ -41,7 +41,7 @@ SETTINGS = {
     "disguised digits": Setting(disguised_digits, (100, 60), 0.1, 1000, 400, 4800),
     "mnist": Setting(mnist, (300, 100), 0.05, 10_000, 1000, 2000),
 }
-CRITERIA = ("obd", "obd-lecun", "obd-hutchinson", "magnitude", "random")
+CRITERIA = ("obd", "obd-lecun", "obd-hutchinson", "magnitude", "shuffled")
 SPARSITIES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 RATIOS = (1, 2, 4, 8)
 HUTCHINSON_DRAWS = 30
@@ -85,18 +85,25 @@ def calibration_rows(data: Data, seed: int) -> Tensor:
 
 
 def weight_scores(model: nn.Module, data: Data, criterion: str, seed: int) -> dict[str, Tensor]:
-    """Scores of all prunable weights by one of CRITERIA; the highest stay."""
-    require_choice(criterion, CRITERIA, "criterion")
+    """Scores of all prunable weights by "magnitude", "obd" (Gauss-Newton curvature), "obd-lecun" or "obd-hutchinson"."""
     weights = prunable(model)
-    if criterion == "random":
-        return random_scores(weights, generator(seed))
     if criterion == "magnitude":
         return {name: weight.detach().abs() for name, weight in weights.items()}
+    estimator = {"obd": "ggn", "obd-lecun": "lecun", "obd-hutchinson": "hutchinson"}[criterion]
     rows = calibration_rows(data, seed)
-    estimator = criterion.removeprefix("obd-") if criterion != "obd" else "ggn"
     diagonal = hessian_diagonal(model, LOSS, data.x_train[rows], data.y_train[rows], estimator=estimator,
                                 draws=HUTCHINSON_DRAWS, generator=generator(seed))  # fmt: skip
     return {name: obd_saliency(weight, diagonal[name]) for name, weight in weights.items()}
+
+
+def criterion_masks(
+    model: nn.Module, data: Data, criterion: str, sparsities: Sequence[float], seed: int
+) -> list[dict[str, Tensor]]:
+    """Global masks by one of CRITERIA, one per sparsity. "shuffled" is the control: OBD's layer counts, random places."""
+    require_choice(criterion, CRITERIA, "criterion")
+    scores = weight_scores(model, data, "obd" if criterion == "shuffled" else criterion, seed)
+    masks = [mask_by_scores(scores, sparsity, scope="global") for sparsity in sparsities]
+    return [shuffled_masks(m, generator(seed)) for m in masks] if criterion == "shuffled" else masks
 
 
 def pruned(model: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
@@ -121,9 +128,9 @@ def compare_criteria(
     rows, nets, masks = [], [], []
     for model, seed in zip(models, seeds, strict=True):
         for criterion in criteria:
-            scores = weight_scores(model, data, criterion, seed)
-            for sparsity in sparsities:
-                masks.append(mask_by_scores(scores, sparsity, scope="global"))
+            arm = criterion_masks(model, data, criterion, sparsities, seed)
+            for sparsity, mask in zip(sparsities, arm, strict=True):
+                masks.append(mask)
                 nets.append(pruned(model, masks[-1]))
                 rows.append({"part": "criteria", "seed": seed, "criterion": criterion, "sparsity": sparsity,
                              "dense": accuracy(model, data.x_test, data.y_test),
