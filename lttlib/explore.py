@@ -20,7 +20,7 @@ from lttlib.arguments import require
 
 MAX_FRAMES = 60
 DPI = 200
-COLORS = 64
+COLORS = 128
 
 SCRIPT = """
 (() => {
@@ -132,7 +132,7 @@ class Explorer:
 
 
 def png_base64(figure: Figure) -> str:
-    """The figure as a 64-colour PNG in base64; closes the figure."""
+    """The figure as a 128-colour PNG in base64; closes the figure."""
     require(
         isinstance(figure, Figure),
         "draw",

@@ -96,6 +96,11 @@ def level(ax: Axes, y: float, label: str, role: str = "dense") -> None:
     ax.axhline(y, color=ROLES[role].color, linestyle=(0, (4, 3)), linewidth=1.1, label=label)
 
 
+def legend_below(fig: Figure, columns: int = 3) -> None:
+    """The legend of all labelled lines under the figure, where it hides no data."""
+    fig.legend(loc="outside lower center", ncols=columns)
+
+
 def live_axis(ax: Axes, percents: Sequence[float]) -> None:
     """x-axis of sparsity: percent of live weights, logarithmic, running right to sparser."""
     ax.set_xscale("log")
@@ -129,7 +134,7 @@ def draw_mask(
     rows, columns = mask.shape
     for r, c in np.ndindex(rows, columns):
         value = weight[r, c] / limit
-        color = DIVERGING((value + 1) / 2) if signed else BLUES(min(abs(value), 1))
+        color = DIVERGING((value + 1) / 2) if signed else BLUES(min(abs(value), 1.0))
         ax.add_patch(Rectangle((c + 0.06, r + 0.06), 0.88, 0.88, facecolor=color if mask[r, c] else "none",
                                edgecolor="#999999", linewidth=0.4))  # fmt: skip
     for marks, symbol, role in ((dropped, "x", "control"), (grown, "+", "dynamic")):

@@ -1,4 +1,4 @@
-"""Results as JSON, written atomically, with where they come from; numbers shown on pages."""
+"""Results as JSON, written atomically, with where they come from."""
 
 import json
 import os
@@ -43,12 +43,6 @@ def provenance() -> dict:
         "commit": _commit(),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
-
-
-class Shown(str):
-    """Text that a page shows without quotes when it is glued."""
-
-    __repr__ = str.__str__
 
 
 def _processor() -> str:

@@ -38,7 +38,7 @@ class Setting:
 
 SETTINGS = {
     "digits": Setting(digits, (100, 60), 0.1, 400, 400, 1200),
-    "disguised digits": Setting(disguised_digits, (100, 60), 0.1, 1000, 400, 4800),
+    "disguised digits": Setting(disguised_digits, (100, 60), 0.1, 1000, 400, 1200),
     "mnist": Setting(mnist, (300, 100), 0.05, 10_000, 1000, 2000),
 }
 CRITERIA = ("obd", "obd-lecun", "obd-hutchinson", "magnitude", "shuffled")
@@ -96,14 +96,20 @@ def weight_scores(model: nn.Module, data: Data, criterion: str, seed: int) -> di
     return {name: obd_saliency(weight, diagonal[name]) for name, weight in weights.items()}
 
 
-def criterion_masks(
-    model: nn.Module, data: Data, criterion: str, sparsities: Sequence[float], seed: int
-) -> list[dict[str, Tensor]]:
-    """Global masks by one of CRITERIA, one per sparsity. "shuffled" is the control: OBD's layer counts, random places."""
-    require_choice(criterion, CRITERIA, "criterion")
-    scores = weight_scores(model, data, "obd" if criterion == "shuffled" else criterion, seed)
-    masks = [mask_by_scores(scores, sparsity, scope="global") for sparsity in sparsities]
-    return [shuffled_masks(m, generator(seed)) for m in masks] if criterion == "shuffled" else masks
+def criteria_masks(
+    model: nn.Module, data: Data, criteria: Sequence[str], sparsities: Sequence[float], seed: int
+) -> dict[str, list[dict[str, Tensor]]]:
+    """Criterion to global masks, one per sparsity. "shuffled" is the control: OBD's layer counts, random places."""
+    for criterion in criteria:
+        require_choice(criterion, CRITERIA, "criterion")
+    scored = {"obd" if criterion == "shuffled" else criterion for criterion in criteria}
+    masks = {}
+    for criterion in scored:
+        scores = weight_scores(model, data, criterion, seed)
+        masks[criterion] = [mask_by_scores(scores, sparsity, scope="global") for sparsity in sparsities]
+    if "shuffled" in criteria:
+        masks["shuffled"] = [shuffled_masks(m, generator(seed)) for m in masks["obd"]]
+    return {criterion: masks[criterion] for criterion in criteria}
 
 
 def pruned(model: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
@@ -127,8 +133,7 @@ def compare_criteria(
     """
     rows, nets, masks = [], [], []
     for model, seed in zip(models, seeds, strict=True):
-        for criterion in criteria:
-            arm = criterion_masks(model, data, criterion, sparsities, seed)
+        for criterion, arm in criteria_masks(model, data, criteria, sparsities, seed).items():
             for sparsity, mask in zip(sparsities, arm, strict=True):
                 masks.append(mask)
                 nets.append(pruned(model, masks[-1]))
