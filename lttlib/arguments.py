@@ -1,5 +1,7 @@
 """Checks of arguments: every error names the argument, its value, what was expected and the remedy."""
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ def require(condition: bool, name: str, value, expected: str, remedy: str, error
 
 def require_sparsity(sparsity: float, name: str = "sparsity") -> None:
     """Sparsity is the share of weights removed: a number in [0, 1)."""
-    number = isinstance(sparsity, int | float) and not isinstance(sparsity, bool)
+    number = isinstance(sparsity, Real) and not isinstance(sparsity, bool)
     require(number and 0 <= sparsity < 1, name, sparsity, "a number in [0, 1)", "90% sparse is 0.9")
 
 

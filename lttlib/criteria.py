@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, hessian, jvp, vjp, vmap
+from torch.func import functional_call, grad, hessian, vjp, vmap
 
 from lttlib.arguments import require, require_choice, require_finite
 from lttlib.lecun import lecun_diagonal
@@ -22,6 +22,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 def random_scores(weights: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Uniform scores in [0, 1): the control of every criterion. weights: name to tensor."""
+    require(generator is not None, "generator", None, "a torch.Generator", "torch.Generator().manual_seed(0)")
     return {n: torch.rand(w.shape, generator=generator, device=generator.device) for n, w in weights.items()}
 
 
@@ -96,8 +97,10 @@ def hessian_diagonal(
     def mean_loss(values):
         return loss(functional_call(model, values, (inputs,)), targets)
 
+    _, pull_back = vjp(grad(mean_loss), parameters)  # H is symmetric, so pulling back multiplies by it
+
     def hvp(direction):
-        return jvp(grad(mean_loss), (parameters,), (direction,))[1]
+        return pull_back(direction)[0]
 
     if estimator == "exact":
         return _exact_diagonal(hvp, parameters)
@@ -200,11 +203,16 @@ def _ggn_diagonal(model, parameters, loss, inputs, targets) -> dict[str, Tensor]
 
 
 def _inverse(weight: Tensor, hessian: Tensor) -> Tensor:
-    """Inverse of a positive definite matrix through its Cholesky factor."""
+    """Inverse Hessian of a weight vector, both checked."""
     n = weight.numel()
     require(weight.ndim == 1, "weight.shape", tuple(weight.shape), "(n,)", "flatten it")
     require(hessian.shape == (n, n), "hessian.shape", tuple(hessian.shape), f"({n}, {n})", "one row per weight")
     require_finite(weight, "weight")
+    return inverse_of_positive_definite(hessian)
+
+
+def inverse_of_positive_definite(hessian: Tensor) -> Tensor:
+    """Inverse through the Cholesky factor; a matrix that is not positive definite is an error that names the damping."""
     require_finite(hessian, "hessian")
     factor, failed = torch.linalg.cholesky_ex(hessian)
     require(int(failed) == 0, "hessian", "matrix that is not positive definite", "positive eigenvalues",

@@ -127,12 +127,14 @@ def _mnist_file(name: str, download: bool) -> bytes:
     for folder in folders:
         path = folder / f"{name}.gz"
         if path.exists():
-            return _verified(path.read_bytes(), name, path)
+            return _verified(path.read_bytes(), name, path, "delete it and run again to fetch it anew")
     looked = " and ".join(map(str, folders))
     if not download:
         raise DataError(f"mnist: {name}.gz is not in {looked}; set LTT_DATA to the folder that holds mnist/")
     packed = _download(f"{name}.gz", looked)
-    plain = _verified(packed, name, "the download")
+    plain = _verified(
+        packed, name, "the download", "run again, or copy the file by hand into a folder that LTT_DATA names"
+    )
     folders[-1].mkdir(parents=True, exist_ok=True)
     unfinished = folders[-1] / f"{name}.gz.{os.getpid()}"
     unfinished.write_bytes(packed)
@@ -140,7 +142,7 @@ def _mnist_file(name: str, download: bool) -> bytes:
     return plain
 
 
-def _verified(packed: bytes, name: str, origin) -> bytes:
+def _verified(packed: bytes, name: str, origin, remedy: str) -> bytes:
     try:
         plain = gzip.decompress(packed)
         found = hashlib.sha256(plain).hexdigest()
@@ -149,8 +151,7 @@ def _verified(packed: bytes, name: str, origin) -> bytes:
         plain = b""
     if found != MNIST_SHA256[name]:
         raise DataError(
-            f"mnist: {origin} is damaged (SHA-256 of {name} is {found[:40]}, expected {MNIST_SHA256[name][:12]}...); "
-            "delete it and run again to fetch it anew"
+            f"mnist: {origin} is damaged (SHA-256 of {name} is {found[:40]}, expected {MNIST_SHA256[name][:12]}...); {remedy}"
         )
     return plain
 

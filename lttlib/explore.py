@@ -71,6 +71,7 @@ class Explorer:
             "alt=lambda live: f'... {live} ...'",
             TypeError,
         )
+        require(callable(draw), "draw", repr(draw), "a function of the slider values", "return a Figure", TypeError)
         require(len(sliders) > 0, "sliders", "{}", "at least one", "explore(draw, alt=alt, live=[1, 2, 3])")
         self.draw, self.alt = draw, alt
         self.sliders = {name: _captioned(name, values) for name, values in sliders.items()}
@@ -78,21 +79,24 @@ class Explorer:
         require(count <= MAX_FRAMES, "sliders", f"{count} frames", f"at most {MAX_FRAMES}", "use fewer values")
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"text/html": self.static_html(), "text/plain": f"explore({', '.join(self.sliders)})"} | self._live()
+        return self._live() | {"text/html": self.static_html(), "text/plain": f"explore({', '.join(self.sliders)})"}
 
     def frames(self) -> list[dict[str, str]]:
         """Every frame as {"png": base64, "alt": text}; the last slider varies fastest."""
         drawn = []
         for values in itertools.product(*(slider.values() for slider in self.sliders.values())):
             arguments = dict(zip(self.sliders, values, strict=True))
-            drawn.append({"png": png_base64(self.draw(**arguments)), "alt": self.alt(**arguments)})
+            alt = self.alt(**arguments)
+            require(isinstance(alt, str), "alt", repr(alt), "text", "return a string", TypeError)
+            require(bool(alt.strip()), "alt", repr(alt), "text", "say what the frame shows")
+            drawn.append({"png": png_base64(self.draw(**arguments)), "alt": alt})
         return drawn
 
     def static_html(self) -> str:
         """Self-contained block: picture, labelled range inputs, frames as JSON, a few lines of script."""
         frames = self.frames()
         captions = [list(slider) for slider in self.sliders.values()]
-        # The id comes from the content: the same figure gives the same page, and two figures never share an id.
+        # The id comes from the content: the same figure gives the same page, and different figures different ids.
         key = "explore-" + hashlib.sha256(json.dumps([captions, frames]).encode()).hexdigest()[:12]
         rows = "".join(
             f'<div class="explore-row"><label for="{key}-{name}">{html.escape(name.replace("_", " "))}</label>'
@@ -149,7 +153,12 @@ def png_base64(figure: Figure) -> str:
 
 
 def _captioned(name: str, values) -> dict[str, object]:
-    captioned = dict(values) if isinstance(values, Mapping) else {str(value): value for value in values}
+    require(isinstance(values, Mapping | Sequence), name, repr(values), "a sequence or a dict", "[1, 2]", TypeError)
+    captioned = (
+        {str(k): v for k, v in values.items()}
+        if isinstance(values, Mapping)
+        else {str(value): value for value in values}
+    )
     require(
         len(captioned) >= 2, name, list(captioned), "two values or more", "a slider that cannot move is not a slider"
     )

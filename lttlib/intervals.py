@@ -28,6 +28,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     values: one number per seed, at least 2. The interval speaks of the mean over seeds, not of single runs.
     """
     x = np.asarray(values, dtype=float)
+    require(0 < confidence < 1, "confidence", confidence, "a number in (0, 1)", "95% is 0.95")
     require(x.ndim == 1 and x.size >= 2, "values", f"array of shape {x.shape}", "two or more numbers", "run more seeds")
     require(
         bool(np.isfinite(x).all()), "values", "array with NaN or infinity", "finite numbers", "look at the failed runs"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lttlib.arguments import require, require_finite
+from lttlib.criteria import inverse_of_positive_definite
 from lttlib.masks import keep_count
 
 
@@ -30,6 +31,9 @@ def input_hessian(inputs: Tensor, damping: float = 0.01) -> Tensor:
 
 def output_error(weight: Tensor, pruned: Tensor, inputs: Tensor) -> float:
     """||(W - W') X||^2 / ||W X||^2, the share of the layer's output that pruning destroyed. weights (out, in)."""
+    require(
+        pruned.shape == weight.shape, "pruned.shape", tuple(pruned.shape), f"{tuple(weight.shape)}", "prune this weight"
+    )
     x = inputs.double()
     return float(((weight - pruned).double() @ x.T).square().sum() / (weight.double() @ x.T).square().sum())
 
@@ -40,7 +44,7 @@ def wanda_scores(weight: Tensor, inputs: Tensor) -> Tensor:
     weight (out, in), inputs (rows, in); returns (out, in), to be compared within a row. Its square is, up to a
     factor, the OBD saliency of the layer's own quadratic loss.
     """
-    require(inputs.shape[-1] == weight.shape[1], "inputs.shape", tuple(inputs.shape), f"(rows, {weight.shape[1]})",
+    require(inputs.ndim == 2 and inputs.shape[-1] == weight.shape[1], "inputs.shape", tuple(inputs.shape), f"(rows, {weight.shape[1]})",
             "pass what enters this layer")  # fmt: skip
     require_finite(weight, "weight")
     require_finite(inputs, "inputs")
@@ -52,7 +56,11 @@ def obs_prune_row(weight: Tensor, hessian: Tensor, sparsity: float) -> Tensor:
 
     weight (in,), hessian (in, in) positive definite. Returns the repaired row with its zeros.
     """
-    row, inverse = weight.detach().double().clone(), torch.linalg.inv(hessian.double())
+    require(weight.ndim == 1, "weight.shape", tuple(weight.shape), "(in,)", "pass one row")
+    require(hessian.shape == (weight.numel(),) * 2, "hessian.shape", tuple(hessian.shape), f"({weight.numel()}, {weight.numel()})",
+            "use input_hessian of this layer's inputs")  # fmt: skip
+    require_finite(weight, "weight")
+    row, inverse = weight.detach().double().clone(), inverse_of_positive_definite(hessian.double())
     alive = torch.ones(row.numel(), dtype=torch.bool)
     for _ in range(row.numel() - keep_count(row.numel(), sparsity)):
         scores = torch.where(alive, row**2 / inverse.diagonal(), torch.inf)
@@ -75,8 +83,10 @@ def sparsegpt_prune(weight: Tensor, hessian: Tensor, sparsity: float, *, block: 
     """
     require(hessian.shape == (weight.shape[1],) * 2, "hessian.shape", tuple(hessian.shape), f"({weight.shape[1]}, {weight.shape[1]})",
             "use input_hessian of this layer's inputs")  # fmt: skip
+    require(block >= 1, "block", block, "1 or more", "16 is usual")
+    require_finite(weight, "weight")
     w, columns = weight.detach().double().clone(), weight.shape[1]
-    factor = torch.linalg.cholesky(torch.linalg.inv(hessian.double()), upper=True)
+    factor = torch.linalg.cholesky(inverse_of_positive_definite(hessian.double()), upper=True)
     zeros_so_far = 0
     for start in range(0, columns, block):
         stop = min(start + block, columns)

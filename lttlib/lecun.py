@@ -31,7 +31,7 @@ def lecun_diagonal(
         x = inputs
         for _, layer in layers:
             entering.append(x)
-            x = layer(x)
+            x = layer(x.clone())  # an in-place layer must not overwrite what entered it
     curvature = _output_curvature(loss, x, targets) / len(inputs)
     result: dict[str, Tensor] = {}
     for (name, layer), x in zip(reversed(layers), reversed(entering), strict=True):
@@ -52,6 +52,13 @@ def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
         if isinstance(layer, nn.Conv2d):
             plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
             require(plain, f"padding of layer {name}", layer.padding, "a number, with zeros", "use estimator='ggn'")
+        if isinstance(layer, nn.AvgPool2d):
+            plain = (
+                not layer.ceil_mode
+                and layer.divisor_override is None
+                and (layer.count_include_pad or not layer.padding)
+            )
+            require(plain, f"layer {name}", layer, "an average over whole windows", "use estimator='ggn'")
     return layers
 
 
@@ -92,7 +99,7 @@ def _pull_back(layer: nn.Module, x: Tensor, curvature: Tensor) -> Tensor:
         )
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        out = layer(x)
+        out = layer(x.clone())
     if isinstance(layer, ELEMENTWISE):
         (slope,) = torch.autograd.grad(out, x, torch.ones_like(out))
         return slope**2 * curvature

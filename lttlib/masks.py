@@ -59,11 +59,11 @@ def mask_by_scores(scores: Tensors, sparsity: float, *, scope: str, masks: Tenso
     """
     require_choice(scope, ("global", "layer"), "scope")
     require_sparsity(sparsity)
+    require(len(scores) > 0, "scores", "{}", "at least one tensor", "pass the scores of prunable(model)")
     if masks is not None:
         require_same_keys(masks, scores, "masks", "scores")
         for name in scores:
             require_mask(masks[name], scores[name].shape, f"masks[{name!r}]")
-        scores = {name: score.masked_fill(~masks[name], -math.inf) for name, score in scores.items()}
     groups = [list(scores)] if scope == "global" else [[name] for name in scores]
     result: dict[str, Tensor] = {}
     for names in groups:
@@ -72,7 +72,12 @@ def mask_by_scores(scores: Tensors, sparsity: float, *, scope: str, masks: Tenso
         live = flat.numel() if masks is None else sum(int(masks[name].sum()) for name in names)
         require(keep <= live, "sparsity", sparsity, f"at least {1 - live / flat.numel():.4g}",
                 f"the given masks leave only {live} of {flat.numel()} weights of {names} and masks never grow")  # fmt: skip
-        chosen = topk_mask(flat, keep).split([scores[name].numel() for name in names])
+        alive = torch.ones_like(flat, dtype=torch.bool)
+        if masks is not None:
+            alive = torch.cat([masks[name].flatten() for name in names])
+        chosen_flat = torch.zeros_like(alive)
+        chosen_flat[alive] = topk_mask(flat[alive], keep)  # among the live only: their score, too, may be -inf
+        chosen = chosen_flat.split([scores[name].numel() for name in names])
         result |= {name: part.view(scores[name].shape) for name, part in zip(names, chosen, strict=True)}
     return result
 
@@ -106,8 +111,7 @@ def erk_densities(shapes: Mapping[str, Sequence[int]], density: float, *, kernel
         over = {name for name in sparse if c * raw[name] > 1}
         if not over:
             return {name: 1.0 if name in dense else c * raw[name] for name in shapes}
-        # One at a time, the largest first: freezing several at once could overspend the budget.
-        dense.add(max(over, key=lambda name: raw[name]))
+        dense |= over  # c only grows when they leave, so none of them would come back under 1
 
 
 def random_masks(
@@ -115,6 +119,7 @@ def random_masks(
 ) -> dict[str, Tensor]:
     """Random masks with exact counts: n - floor((1 - density) * n) live entries in each layer."""
     require_same_keys(densities, shapes, "densities", "shapes")
+    require(generator is not None, "generator", None, "a torch.Generator", "torch.Generator().manual_seed(0)")
     masks = {}
     for name, shape in shapes.items():
         require(
@@ -142,6 +147,7 @@ def nm_mask(weight: Tensor, n: int, m: int) -> Tensor:
     weight: (out, in) or (out, in, kh, kw); for convolutions the groups run along the input channels.
     """
     require(weight.ndim in (2, 4), "weight.shape", tuple(weight.shape), "(out, in) or (out, in, kh, kw)", "reshape it")
+    require(m >= 1, "m", m, "1 or more", "2:4 is n=2, m=4")
     require(
         weight.shape[1] % m == 0, "m", m, f"a divisor of the {weight.shape[1]} inputs", "pad the inputs or change m"
     )
@@ -156,6 +162,7 @@ def nm_mask(weight: Tensor, n: int, m: int) -> Tensor:
 
 def constant_fan_in_mask(weight: Tensor, k: int) -> Tensor:
     """Mask with the k largest |w| of every output: rows of (out, in), filters of (out, in, kh, kw)."""
+    require(weight.ndim >= 2, "weight.shape", tuple(weight.shape), "(out, in) or (out, in, kh, kw)", "reshape it")
     rows = weight.detach().abs().flatten(1)
     require(0 <= k <= rows.shape[1], "k", k, f"0 to {rows.shape[1]}, the fan-in", "k counts live inputs of one output")
     require_finite(weight, "weight")
@@ -206,4 +213,5 @@ def apply_masks(model: nn.Module, masks: Tensors) -> None:
 
 def density(masks: Tensors) -> float:
     """Share of live entries over all masks."""
+    require(len(masks) > 0, "masks", "{}", "at least one mask", "pass the masks of a model")
     return sum(int(mask.sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())

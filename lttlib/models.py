@@ -18,8 +18,9 @@ def mlp(sizes: Sequence[int], *, generator: torch.Generator, activation: type[nn
     """
     require(len(sizes) >= 2, "sizes", tuple(sizes), "inputs and outputs at least", "a linear model is (64, 10)")
     layers: list[nn.Module] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), activation()]
+    with torch.random.fork_rng(devices=[]):  # nn.Linear draws from the global generator; leave that as it was
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            layers += [nn.Linear(fan_in, fan_out), activation()]
     return initialize(nn.Sequential(*layers[:-1]), generator)
 
 

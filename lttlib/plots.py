@@ -93,6 +93,7 @@ def draw_arms(ax: Axes, x: Sequence[float], values, role: str, label: str) -> No
 
 def level(ax: Axes, y: float, label: str, role: str = "dense") -> None:
     """A dashed horizontal rule with its name, for a reference value."""
+    require_choice(role, ROLES, "role")
     ax.axhline(y, color=ROLES[role].color, linestyle=(0, (4, 3)), linewidth=1.1, label=label)
 
 
@@ -103,6 +104,7 @@ def legend_below(fig: Figure, columns: int = 3) -> None:
 
 def live_axis(ax: Axes, percents: Sequence[float]) -> None:
     """x-axis of sparsity: percent of live weights, logarithmic, running right to sparser."""
+    require(len(percents) > 0 and min(percents) > 0, "percents", list(percents), "positive numbers", "1 is 1% live")
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(list(percents)))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -128,6 +130,7 @@ def draw_mask(
     marked with x and +. ablated: rows that are hatched. limit: |w| of the darkest cell, to share between frames.
     """
     mask = np.asarray(mask, dtype=bool)
+    require(mask.ndim == 2, "mask.shape", mask.shape, "(rows, columns)", "reshape it")
     weight = np.ones(mask.shape) if weight is None else np.asarray(weight, dtype=float)
     require(weight.shape == mask.shape, "weight.shape", weight.shape, f"{mask.shape}", "a mask has its weight's shape")
     limit = limit or max(float(np.abs(weight[mask]).max(initial=0)), 1e-12)
@@ -154,7 +157,7 @@ def draw_retina(ax: Axes, counts, *, limit: float | None = None, numbers: bool =
     counts = counts.reshape(side, side)
     limit = limit or max(float(counts.max()), 1.0)
     for r, c in np.ndindex(side, side):
-        share = min(counts[r, c] / limit, 1)
+        share = min(counts[r, c] / limit, 1.0)
         ax.add_patch(Rectangle((c, r), 1, 1, facecolor=BLUES(share) if counts[r, c] else "none", edgecolor="#BBBBBB",
                                linewidth=0.4))  # fmt: skip
         if numbers:

@@ -5,9 +5,8 @@ all, and the result equals training them one by one. Runs can be interrupted and
 """
 
 import copy
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from torch.func import functional_call, vmap
 from tqdm.auto import tqdm
 
 from lttlib.arguments import require
+from lttlib.checkpoints import Checkpoint
 from lttlib.data import Data
 from lttlib.masks import apply_masks
 
@@ -52,7 +52,8 @@ def train(
 
     seed: order of the data, nothing else. optimizer: parameters to optimizer, such as partial(torch.optim.Adam,
     lr=1e-3). masks: name to bool mask; masked weights are exactly 0 before the first step and after each one.
-    checkpoint: file to continue from if it exists; written at every record, so a killed run loses little.
+    checkpoint: file to continue from if it exists; written at every record, so a killed run loses little. It is refused
+    for another seed, batch size, optimizer or network.
     """
     masks = masks or {}
     apply_masks(model, masks)
@@ -63,11 +64,16 @@ def train(
         return F.cross_entropy(model(data.x_train[rows]), data.y_train[rows])[None]
 
     def accuracies() -> list[float]:
-        return [accuracy(model, data.x_test, data.y_test)]
+        was = model.training
+        model.eval()
+        found = [accuracy(model, data.x_test, data.y_test)]
+        model.train(was)
+        return found
 
     state = model.state_dict(keep_vars=True)
+    saved = Checkpoint(checkpoint, {"seeds": [seed], "batch_size": batch_size})
     return _loop(state, losses, lambda: apply_masks(model, masks), accuracies, steps, optimizer, eval_every,
-                 checkpoint, progress, [""])[0]  # fmt: skip
+                 saved, progress, [""])[0]  # fmt: skip
 
 
 def train_together(
@@ -111,6 +117,10 @@ def train_together(
         "models without batch norm",
         "call train on each",
     )
+    shapes = [{n: p.shape for n, p in m.named_parameters()} for m in models]
+    require(
+        all(s == shapes[0] for s in shapes), "models", "of different shapes", "one architecture", "call train on each"
+    )
     for model, mask in zip(models, masks, strict=True):
         apply_masks(model, mask)
     stacked = {
@@ -140,7 +150,8 @@ def train_together(
         return (logits.argmax(-1) == data.y_test).float().mean(1).tolist()
 
     names = [f" of model {i}" for i in range(len(models))]
-    histories = _loop(stacked, losses, zero_dead, accuracies, steps, optimizer, eval_every, checkpoint, progress, names)
+    saved = Checkpoint(checkpoint, {"seeds": list(seeds), "batch_size": batch_size})
+    histories = _loop(stacked, losses, zero_dead, accuracies, steps, optimizer, eval_every, saved, progress, names)
     with torch.no_grad():
         for i, model in enumerate(models):
             for name, parameter in model.named_parameters():
@@ -198,8 +209,10 @@ def _loop(
 ) -> list[History]:
     """The loop itself. losses(step) gives one loss per model; their sum is minimized, which trains each alone."""
     engine = optimizer([tensor for tensor in state.values() if tensor.requires_grad])
+    require(steps >= 0, "steps", steps, "0 or more", "pass the total number of steps")
     histories = [History() for _ in names]
-    start = _resume(checkpoint, state, engine, histories)
+    start = checkpoint.load(state, engine, histories)
+    after_step()
     since_record: list[Tensor] = []
     for step in tqdm(
         range(start, steps), initial=start, total=steps, desc="training", disable=not progress, leave=False
@@ -218,7 +231,7 @@ def _loop(
                 history.train_loss.append(value)
                 history.test_accuracy.append(correct)
             since_record = []
-            _save(checkpoint, state, engine, histories)
+            checkpoint.save(state, engine, histories)
     return histories
 
 
@@ -228,31 +241,3 @@ def _require_no_divergence(losses: Tensor, step: int, names: Sequence[str]) -> N
         raise FloatingPointError(
             f"the training loss{bad[0]} is NaN or infinite at step {step + 1}; lower the learning rate"
         )
-
-
-def _save(checkpoint, state, engine, histories) -> None:
-    if checkpoint is None:
-        return
-    content = {
-        "state": {name: tensor.detach() for name, tensor in state.items()},
-        "optimizer": engine.state_dict(),
-        "histories": [asdict(history) for history in histories],
-    }
-    unfinished = Path(f"{checkpoint}.{os.getpid()}")
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(content, unfinished)
-    unfinished.replace(checkpoint)
-
-
-def _resume(checkpoint, state, engine, histories) -> int:
-    """Load a checkpoint in place, if there is one; returns the step to go on from."""
-    if checkpoint is None or not Path(checkpoint).exists():
-        return 0
-    content = torch.load(checkpoint, weights_only=True)
-    with torch.no_grad():
-        for name, tensor in state.items():
-            tensor.copy_(content["state"][name])
-    engine.load_state_dict(content["optimizer"])
-    for history, saved in zip(histories, content["histories"], strict=True):
-        history.__dict__.update(saved)
-    return histories[0].steps[-1]

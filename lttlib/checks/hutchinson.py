@@ -9,7 +9,7 @@ from lttlib.checks.answers import Exercise, Mistake, numbers, tensor
 def _hutchinson_cases(rng):
     """(hvp, n, draws, generator): a diagonal matrix, where one draw is exact, then coupled ones with many draws."""
     cases = []
-    for n, draws, coupled in ((1, 1, False), (3, 1, False), (3, 4, False), (2, 4000, True), (4, 4000, True)):
+    for n, draws, coupled in ((1, 1, False), (3, 1, False), (3, 4, False), (3, 4000, True), (6, 4000, True)):
         a = rng.normal(size=(n, n))
         matrix = tensor((a + a.T) / 2 if coupled else np.diag(rng.normal(size=n)))
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 30)))
@@ -47,16 +47,26 @@ def _judge_hutchinson(case, value):
     value = torch.as_tensor(value, dtype=torch.float64)
     if value.shape != (n,):
         return f"Your result has shape {tuple(value.shape)} for n = {n}. How many diagonal entries has an n × n matrix?"
-    if bool(((value - hvp.matrix.diagonal()).abs() <= 6 * _standard_error(hvp.matrix, draws) + 1e-9).all()):
-        few = 1 < sum(hvp.counted) < draws  # 1 may be a vectorized map over all draws
-        says = f"You multiplied by {sum(hvp.counted)} vectors where draws = {draws}. Is every draw one product?"
-        return says if few else None
+    if _few(case):
+        return f"You multiplied by {sum(hvp.counted)} vectors where draws = {draws}. Is every draw one product?"
+    if _close(case, value):
+        return None
     if bool((hvp.matrix == torch.diag(hvp.matrix.diagonal())).all()):
         return (
             f"For a diagonal matrix you return {numbers(value)} after {draws} draw(s). With z = ±1 every draw is exact "
             "there, because zᵢ² = 1. What does your z do to one entry?"
         )
     return f"After {draws} draws you return {numbers(value)}, further from the diagonal than six standard errors. What is E[zᵢ (Hz)ᵢ] for your z?"
+
+
+def _few(case):
+    hvp, _, draws, _ = case
+    return 1 < sum(hvp.counted) < draws  # a single one may be torch.vmap over all draws
+
+
+def _close(case, value):
+    hvp, _, draws, _ = case
+    return bool(((value - hvp.matrix.diagonal()).abs() <= 6 * _standard_error(hvp.matrix, draws) + 1e-9).all())
 
 
 def _off_by(factor):
@@ -104,12 +114,20 @@ def _one_draw(tried):
     return True
 
 
+def _row_sums(tried):
+    return all(torch.allclose(torch.as_tensor(v, dtype=torch.float64), hvp.matrix.sum(1)) for (hvp, *_), v in tried)
+
+
 def _divided(tried):
     """Exact on diagonal matrices, wild on coupled ones: (Hz)_i / z_i with a z that may be near zero."""
     diagonal = [(hvp.matrix.diagonal(), value) for (hvp, _, draws, _), value in tried if draws < 100]
     coupled = [(case, value) for case, value in tried if case[2] > 100]
     exact = all(bool(torch.allclose(torch.as_tensor(value), wanted)) for wanted, value in diagonal)
-    return exact and any(_judge_hutchinson(case, value) for case, value in coupled)
+    return (
+        exact
+        and not any(_few(case) for case, _ in tried)
+        and not all(_close(case, torch.as_tensor(value, dtype=torch.float64)) for case, value in coupled)
+    )
 
 
 check_hutchinson = Exercise(
@@ -118,6 +136,9 @@ check_hutchinson = Exercise(
     _judge_hutchinson,
     "diagonal matrices after one draw (exact), coupled ones with negative entries after thousands (within six standard errors)",
     (
+        Mistake(
+            "All entries of your z share one sign, so every draw is the row sums. What is E[zᵢ zⱼ] then?", _row_sums
+        ),
         Mistake("This is one draw, whatever `draws` says. Where is the mean over draws?", _one_draw),
         Mistake("This is the sum over draws. What is missing to make it a mean?", _off_by(lambda draws: draws)),
         Mistake("The sign is turned around. Is it z times Hz, or minus that?", _off_by(lambda draws: -1)),

@@ -150,7 +150,7 @@ check_wanda = Exercise(
     (
         returns(
             lambda w, x: w * x.norm(dim=0),
-            "The scores keep the sign of the weight, so large negative weights go first. What is pruned first should be small, not negative.",
+            "The scores keep the sign of the weight, so large negative weights go first. Is what goes first small, or negative?",
         ),
         returns(
             lambda w, x: w.abs() * x.norm(dim=1),
@@ -166,7 +166,7 @@ check_wanda = Exercise(
         ),
         returns(
             lambda w, x: w.abs() * x.square().sum(0),
-            "The square root is missing: this weighs the input by its squared norm and the weight by its first power.",
+            "The square root is missing: the input enters squared and the weight does not. What turns a sum of squares into a norm?",
         ),
         returns(
             lambda w, x: w.abs() * x.square().mean(0).sqrt(),

@@ -111,9 +111,13 @@ def differences(claim: Mapping) -> list[str]:
         allowed = claim["tolerance"] if old["kind"] == "live" else 10**-DIGITS
         for name in ("mean", "low", "high"):
             if not abs(new[name] - old[name]) <= allowed:
-                found.append(f"{claim['id']}, {old['where']}: {name} is {new[name]}, written is {old[name]}, tolerance {allowed}")
+                found.append(
+                    f"{claim['id']}, {old['where']}: {name} is {new[name]}, written is {old[name]}, tolerance {allowed}"
+                )
         if new["seeds"] != old["seeds"] or new["verdict"] != old["verdict"]:
-            found.append(f"{claim['id']}, {old['where']}: {new['seeds']} seeds, {new['verdict']}; written {old['seeds']}, {old['verdict']}")
+            found.append(
+                f"{claim['id']}, {old['where']}: {new['seeds']} seeds, {new['verdict']}; written {old['seeds']}, {old['verdict']}"
+            )
     if fresh["verdict"] != claim["verdict"]:
         found.append(f"{claim['id']}: {fresh['verdict']}, written is {claim['verdict']}")
     return found

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         cells = experiment.cells(options.data, options.seeds)
         record = run_grid(options.name, experiment.run, cells, out=out, command=command, jobs=options.jobs)
-    except (ValueError, DataError) as error:
+    except (ValueError, OSError, FloatingPointError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def run_grid(
     require(len(cells) > 0, "cells", "[]", "at least one", "check the seeds")
     out = Path(out)
     partial = out.with_name(out.name + ".partial.jsonl")
-    done = _finished(out, partial)
+    done = _finished(out, partial, name)
     todo = [cell for cell in cells if _key(cell) not in done]
     partial.parent.mkdir(parents=True, exist_ok=True)
     results = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_timed)(run, cell) for cell in todo)
@@ -46,7 +46,8 @@ def run_grid(
     for finished in bar:
         _append(partial, finished)
         done[_key(finished["cell"])] = finished
-    runs = [done[_key(cell)] for cell in cells]
+    asked = [_key(cell) for cell in cells]
+    runs = [done[key] for key in asked] + [run for key, run in done.items() if key not in asked]
     record = {
         "experiment": name,
         "command": command,
@@ -66,9 +67,13 @@ def rows(record: Mapping, **wanted) -> list[dict]:
 
 
 def _timed(run, cell: Cell) -> dict:
-    torch.set_num_threads(1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same numbers whatever the number of processes
     start = time.perf_counter()
-    found = run(**cell)
+    try:
+        found = run(**cell)
+    finally:
+        torch.set_num_threads(threads)
     return {"cell": dict(cell), "rows": found, "seconds": round(time.perf_counter() - start, 2)}
 
 
@@ -86,9 +91,13 @@ def _append(path: Path, finished: dict) -> None:
         os.close(handle)
 
 
-def _finished(out: Path, partial: Path) -> dict[str, dict]:
+def _finished(out: Path, partial: Path, name: str) -> dict[str, dict]:
     """Finished runs of an earlier start, by cell. A line that a kill cut short is dropped from the file."""
-    done = {_key(finished["cell"]): finished for finished in read_json(out)["runs"]} if out.exists() else {}
+    done = {}
+    if out.exists():
+        record = read_json(out)
+        require(record["experiment"] == name, "out", out, f"a record of {name}", "use another file")
+        done = {_key(finished["cell"]): finished for finished in record["runs"]}
     if not partial.exists():
         return done
     lines = partial.read_text().splitlines(keepends=True)

@@ -15,4 +15,8 @@ def assert_one_line_error(call, *words: str, error: type[Exception] = ValueError
 
 def case_name(value) -> str:
     """Name of a case in a table of errors: argument and value, from the words its message must hold."""
-    return " ".join(value[:2]) if isinstance(value, tuple) else getattr(value, "__name__", str(value)).strip("<>")
+    if isinstance(value, tuple):
+        return " ".join(value[:2])
+    if isinstance(value, dict):
+        return " ".join(value)  # names only: a value may print its address, which differs between workers
+    return getattr(value, "__name__", str(value)).strip("<>")

@@ -36,6 +36,11 @@ def test_activation_criteria_by_hand():
     )
 
 
+def test_negative_outputs_are_not_zeros_and_count_with_their_sign():
+    tanh = torch.tensor([[-1.0, 0.5], [3.0, -0.5]])
+    assert mean_activation(tanh).tolist() == [1, 0] and apoz(tanh).tolist() == [0, 0]
+
+
 def test_maps_by_hand():  # (1 sample, 2 channels, 1, 2): every position counts, but entropy pools first
     maps = torch.tensor([[[[0.0, 4.0]], [[0.0, 0.0]]], [[[2.0, 2.0]], [[1.0, 0.0]]]])
     assert mean_activation(maps).tolist() == [2, 0.25]

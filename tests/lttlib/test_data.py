@@ -81,3 +81,15 @@ def test_disguises_of_the_test_images_were_not_trained_on():
         return {row for view in (image, -image, image.mT, -image.mT) for row in rows(view.reshape(-1, 64))}
 
     assert not originals(data.x_train) & originals(data.x_test)
+
+
+def test_split_is_the_one_that_recorded_results_were_made_with():
+    data = digits()
+    assert data.y_train[:12].tolist() == [6, 6, 6, 2, 5, 6, 6, 2, 2, 1, 1, 9] and data.y_test[-6:].tolist() == [
+        9,
+        6,
+        2,
+        2,
+        9,
+        3,
+    ]

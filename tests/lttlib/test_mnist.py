@@ -103,6 +103,8 @@ def test_own_folder_comes_first_and_needs_no_network(connect, tmp_path, monkeypa
     monkeypatch.setenv("LTT_DATA", str(tmp_path / "mine"))
     require_tiny(mnist())
     assert not network.asked and not (tmp_path / "cache").exists()
+    store(tmp_path / "cache" / "lttlib" / "mnist", dict.fromkeys(TINY, b"damaged"))
+    require_tiny(mnist())
 
 
 def test_folder_without_mnist_falls_back_to_the_cache(connect, tmp_path, monkeypatch):

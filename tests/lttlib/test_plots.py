@@ -151,6 +151,14 @@ def test_signed_mask_shows_signs_and_shares_its_limit(ax):
     assert found[0, 2].get_facecolor() == plots.DIVERGING((-4 / 8 + 1) / 2)
 
 
+def test_cells_above_a_shared_limit_are_the_darkest(ax):
+    plots.draw_mask(ax, MASK, WEIGHT, limit=1.5)
+    assert cells(ax)[0, 2].get_facecolor() == cells(ax)[1, 1].get_facecolor() == plots.BLUES(1.0)
+    ax.clear()
+    plots.draw_retina(ax, np.array([[1, 9], [4, 2]]), limit=2, numbers=False)
+    assert [cells(ax)[place].get_facecolor() for place in ((0, 1), (1, 0), (1, 1))] == [plots.BLUES(1.0)] * 3
+
+
 def test_mask_without_weights_or_without_live_cells(ax):
     plots.draw_mask(ax, MASK)
     assert {patch.get_facecolor() for patch in ax.patches} == {plots.BLUES(1.0), (0, 0, 0, 0)}
@@ -160,10 +168,10 @@ def test_mask_without_weights_or_without_live_cells(ax):
 
 
 def test_dropped_grown_and_ablated_are_marked(ax):
-    plots.draw_mask(ax, MASK, dropped=MASK & (WEIGHT > 1), grown=~MASK, ablated=[1])
+    plots.draw_mask(ax, MASK, dropped=WEIGHT < 0, grown=WEIGHT == 1, ablated=[1])
     drop, grow = ax.lines
-    assert set(zip(*drop.get_data(), strict=True)) == {(1.5, 1.5)} and drop.get_marker() == "x"
-    assert set(zip(*grow.get_data(), strict=True)) == {(1.5, 0.5), (0.5, 1.5)} and grow.get_marker() == "+"
+    assert set(zip(*drop.get_data(), strict=True)) == {(2.5, 0.5), (2.5, 1.5)} and drop.get_marker() == "x"
+    assert set(zip(*grow.get_data(), strict=True)) == {(0.5, 0.5)} and grow.get_marker() == "+"
     (hatched,) = [patch for patch in ax.patches if patch.get_hatch()]
     assert (hatched.get_y(), hatched.get_width(), hatched.get_height()) == (1, 3, 1)
 

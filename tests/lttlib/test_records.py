@@ -61,6 +61,14 @@ def test_a_crash_while_writing_leaves_the_old_record(tmp_path, monkeypatch):
     assert read_json(path) == [1]
 
 
+def test_a_reader_never_sees_half_a_record(tmp_path):
+    path = tmp_path / "record.json"
+    write_json(path, [1])
+    with open(path) as reader:  # opened before, read after: the new record is another file
+        write_json(path, [2])
+        assert json.load(reader) == [1]
+
+
 def test_provenance():
     found = provenance()
     json.dumps(found)

@@ -61,6 +61,23 @@ def test_interrupted_goes_on_from_its_last_record(tmp_path):
     assert all(map(same, straight, resumed))
 
 
+@pytest.mark.parametrize(
+    "other", [{"seed": 9}, {"batch_size": 8}, {"optimizer": partial(torch.optim.SGD, lr=0.2, momentum=0.9)}]
+)
+def test_checkpoint_of_another_run_is_refused(tmp_path, other):
+    quick(net(), steps=20, checkpoint=tmp_path / "run.pt")
+    with pytest.raises(ValueError, match="checkpoint = .*expected one with .*delete it") as error:
+        quick(net(), steps=40, checkpoint=tmp_path / "run.pt", **other)
+    assert "\n" not in str(error.value)
+
+
+def test_resumed_with_other_masks_leaves_no_dead_weight(tmp_path):
+    quick(net(), steps=20, checkpoint=tmp_path / "run.pt")
+    model, masks = net(), half_masks()
+    quick(model, steps=20, checkpoint=tmp_path / "run.pt", masks=masks)
+    assert all((dict(model.named_parameters())[name][~mask] == 0).all() for name, mask in masks.items())
+
+
 def test_finished_run_is_not_trained_again(tmp_path):
     model, again = net(), net(5)
     history = quick(model, steps=20, checkpoint=tmp_path / "new" / "run.pt")
