@@ -14,7 +14,9 @@ INLINE = [  # what is no prose inside a line: math, roles, code, targets of link
 # What a measurement looks like: a decimal number or a percentage. A setting of an experiment says what it sets
 # ("10% live", "95% confidence"), and a version says of what.
 SETTING = r"(?!\s?%?[\s-]*(?:live|sparse|sparsity|deleted|confidence|intervals?|of\b))"
-MEASURED = re.compile(r"(?<![\w.\-–])(?<!Python )(?<!, )(?<!or )[+−-]?(?:\d*\.\d+|\d+(?=\s?%))" + SETTING + r"(?![\w.]*\d)")
+MEASURED = re.compile(
+    r"(?<![\w.\-–])(?<!Python )(?<!, )(?<!or )[+−-]?(?:\d*\.\d+|\d+(?=\s?%))" + SETTING + r"(?![\w.]*\d)"
+)
 
 
 def prose(markdown: str) -> list[str]:

@@ -66,7 +66,7 @@ def test_interrupted_goes_on_from_its_last_record(tmp_path):
 )
 def test_checkpoint_of_another_run_is_refused(tmp_path, other):
     quick(net(), steps=20, checkpoint=tmp_path / "run.pt")
-    with pytest.raises(ValueError, match="checkpoint = .*expected one with .*delete it") as error:
+    with pytest.raises(ValueError, match=r"checkpoint = .*expected one with .*delete it") as error:
         quick(net(), steps=40, checkpoint=tmp_path / "run.pt", **other)
     assert "\n" not in str(error.value)
 

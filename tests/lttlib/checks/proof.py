@@ -75,6 +75,13 @@ def enough(answers: Sequence[Answer]) -> dict[str, tuple[int, int]]:
     return {name: (right, wrong) for name, (right, wrong) in counts.items() if right < 2 or wrong < 5}
 
 
+def unproven(answers: Sequence[Answer]) -> list[str]:
+    """Classic mistakes that no answer of the table makes."""
+    exercises = {answer.exercise.name: answer.exercise for answer in answers}.values()
+    says = {answer.exercise(answer.function).text for answer in answers}
+    return [m.says for exercise in exercises for m in exercise.mistakes if not any(m.says in text for text in says)]
+
+
 def write_report(chapter: str, told: Sequence[tuple[Answer, Verdict]]) -> None:
     """What each answer was told, as a table per exercise."""
     REPORTS.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from hutchinson_answers import HUTCHINSON
-from proof import Answer, enough, prove, solutions
+from proof import Answer, enough, prove, solutions, unproven
 
 from lttlib.checks.optimal_brain_damage import check_damage, check_obs, check_saliency, check_wanda
 
@@ -263,3 +263,7 @@ def test_answer(answer, told):
 
 def test_two_right_and_five_wrong_answers_for_each():
     assert enough(ANSWERS) == {}
+
+
+def test_every_classic_mistake_is_made_by_an_answer():
+    assert unproven(ANSWERS) == []

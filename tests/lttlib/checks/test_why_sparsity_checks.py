@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from global_mask_answers import MASKS
-from proof import Answer, enough, prove, solutions
+from proof import Answer, enough, prove, solutions, unproven
 from scipy import sparse
 
 from lttlib import budgets
@@ -148,6 +148,10 @@ def test_answer(answer, told):
 
 def test_two_right_and_five_wrong_answers_for_each():
     assert enough(ANSWERS) == {}
+
+
+def test_every_classic_mistake_is_made_by_an_answer():
+    assert unproven(ANSWERS) == []
 
 
 def test_floating_point_floors_alike_with_and_without_slack():  # n - floor(s n), as the task writes it, must pass
