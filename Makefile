@@ -2,14 +2,20 @@
 
 PY = .venv/bin/python
 
-.PHONY: help venv book test lab execute clean
+.PHONY: help venv book test lab execute claims slides pdf assignment grade clean
 
 help:
-	@echo "make book                 build the book and print where to open it"
-	@echo "make test                 every check: lint, unit tests, labs, book, browser"
-	@echo "make lab [FLAGS=...]      open JupyterLab in notebooks/"
-	@echo "make execute [LAB=name]   re-run the labs and save them ready to commit"
-	@echo "make clean                remove the built book"
+	@echo "make book                   build the book and print where to open it"
+	@echo "make test                   every check: lint, unit tests, labs, book, browser"
+	@echo "make lab [FLAGS=...]        open JupyterLab in notebooks/"
+	@echo "make execute [LAB=name]     re-run the labs and save them ready to commit"
+	@echo "make claims                 measure every claim anew and write the ledger"
+	@echo "make slides [LAB=name]      a deck of slides from each lab"
+	@echo "make pdf [CHAPTER=name]     the chapters on paper"
+	@echo "make assignment [LAB=name]  the exercises of the labs, to hand out"
+	@echo "make grade LAB=name SUBMISSIONS=folder"
+	@echo "                            points for what came back"
+	@echo "make clean                  remove everything built: book, slides, assignments, grades"
 
 venv:
 	@sh tools/make_venv.sh
@@ -26,6 +32,24 @@ lab: venv
 
 execute: venv
 	@$(PY) tools/execute_labs.py $(LAB)
+
+claims: venv
+	@$(PY) -m lttlib.claims
+	@$(PY) tools/write_ledger.py
+
+slides: venv
+	@$(PY) tools/build_slides.py $(LAB)
+
+pdf: book
+	@$(PY) tools/print_pdf.py $(CHAPTER)
+
+assignment: venv
+	@$(PY) tools/make_assignment.py $(LAB)
+
+# Runs the students' code on this machine.
+grade: venv
+	@test -n "$(LAB)" && test -n "$(SUBMISSIONS)" || { echo "make: make grade LAB=name SUBMISSIONS=folder" >&2; exit 2; }
+	@$(PY) tools/grade_assignment.py $(LAB) "$(SUBMISSIONS)"
 
 clean:
 	rm -rf _build

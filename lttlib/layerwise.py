@@ -8,7 +8,7 @@ and repairs one weight at a time, SparseGPT does that for all rows in one sweep.
 import torch
 from torch import Tensor
 
-from lttlib.arguments import require, require_finite
+from lttlib.arguments import require, require_finite, require_mask
 from lttlib.criteria import inverse_of_positive_definite
 from lttlib.masks import keep_count
 
@@ -51,6 +51,21 @@ def wanda_scores(weight: Tensor, inputs: Tensor) -> Tensor:
     return weight.detach().abs() * inputs.detach().norm(dim=0)
 
 
+def repair(weight: Tensor, mask: Tensor, hessian: Tensor) -> Tensor:
+    """The live weights of every row moved to where the layer's loss is least, for a mask that stays: least squares.
+
+    weight (out, in), mask bool of the same shape, hessian (in, in) positive definite. Solves H_SS w'_S = (H w)_S for the live
+    inputs S of each row; pruned entries are exactly 0.
+    """
+    require_mask(mask, weight.shape)
+    inverse_of_positive_definite(hessian)  # refuses a singular H with a remedy
+    h, w = hessian.double(), weight.detach().double()
+    repaired = torch.zeros_like(w)
+    for i, live in enumerate(mask):
+        repaired[i, live] = torch.linalg.solve(h[live][:, live], (h @ w[i])[live])
+    return repaired.to(weight.dtype)
+
+
 def obs_prune_row(weight: Tensor, hessian: Tensor, sparsity: float) -> Tensor:
     """Delete the weight of least OBS score, repair the others, repeat: one row, exactly. O(in^3) a row.
 
@@ -79,7 +94,7 @@ def sparsegpt_prune(weight: Tensor, hessian: Tensor, sparsity: float, *, block: 
 
     weight (out, in), hessian (in, in). Columns are visited from left to right; a pruned weight is repaired only by
     columns not yet visited, so every row shares one sequence of inverse Hessians (the Cholesky factor of H^-1). In each
-    block of columns the smallest w^2 / [H^-1]_jj of each row go. Returns repaired weights with exact counts per row.
+    block of columns the smallest w^2 / [H^-1]_jj of each row go (the paper ranks a block over all rows at once). Returns repaired weights with exact counts per row.
     """
     require(hessian.shape == (weight.shape[1],) * 2, "hessian.shape", tuple(hessian.shape), f"({weight.shape[1]}, {weight.shape[1]})",
             "use input_hessian of this layer's inputs")  # fmt: skip

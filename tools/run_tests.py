@@ -28,7 +28,11 @@ def stages() -> list[tuple[str, list[str], str]]:
         ("labs", labs and [*PYTEST, *NBVAL, *labs], "open the lab with make lab and run it"),
         ("strict book build", [python, "tools/build_book.py"], "a warning is an error here"),
         ("book", [*PYTEST, "tests/book"], "the messages above name page and place"),
-        ("browser", [*PYTEST, "--dist", "load", "tests/browser"], "screenshots of failures are in _build/screenshots"),
+        (
+            "browser",
+            [*PYTEST, "--dist", "loadgroup", "tests/browser"],
+            "screenshots of failures are in _build/screenshots",
+        ),
     ]
     return [stage for stage in listed if stage[1]]
 

@@ -77,7 +77,8 @@ def page(claims: list[dict]) -> str:
     counts = [f"{sum(c['verdict'] == verdict for c in claims)} {MARKS[verdict][2:]}" for verdict in ledger.VERDICTS]
     parts = [HEAD.format(summary=", ".join(counts))]
     for chapter in dict.fromkeys(claim["chapter"] for claim in claims):
-        parts.append(f"## [](/book/{chapter}.md)\n")
+        title = (BOOK / f"{chapter}.md").read_text(encoding="utf-8").split("# ", 1)[1].splitlines()[0]
+        parts.append(f"## [{title}](/book/{chapter}.md)\n")  # without words of its own the entry in the margin is empty
         parts += [card(claim) for claim in claims if claim["chapter"] == chapter]
     return "\n".join(parts)
 

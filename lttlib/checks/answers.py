@@ -128,9 +128,23 @@ def equals(reference: Callable, relation: Callable[[Case, Any], str], tolerance:
     """A judge that compares with a reference, up to a relative tolerance; relation says in words what is broken."""
 
     def judge(case: Case, value) -> str | None:
-        return None if same(value, reference(*copy.deepcopy(case)), tolerance) else relation(case, value)
+        expected = reference(*copy.deepcopy(case))
+        if same(value, expected, tolerance):
+            return None
+        return _other_shape(value, expected) or relation(case, value)
 
     return judge
+
+
+def _other_shape(value, expected) -> str | None:
+    """Numbers of another shape: say so before talking about the numbers."""
+    if not isinstance(expected, Tensor | float) or not isinstance(value, Tensor | float | int):
+        return None
+    found, wanted = (tuple(v.shape) if isinstance(v, Tensor) else () for v in (value, expected))
+    if found == wanted:
+        return None
+    named = [f"shape {shape}" if shape else "a single number" for shape in (found, wanted)]
+    return f"You return {named[0]}; the task asks for {named[1]}. Which step of yours adds or removes an axis?"
 
 
 def returns(wrong: Callable, says: str, tolerance: float = 1e-5) -> Mistake:

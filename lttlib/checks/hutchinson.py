@@ -66,32 +66,34 @@ def _few(case):
 
 def _close(case, value):
     hvp, _, draws, _ = case
-    return bool(((value - hvp.matrix.diagonal()).abs() <= 6 * _standard_error(hvp.matrix, draws) + 1e-9).all())
+    return _near(value, hvp.matrix.diagonal(), hvp.matrix, 6 * _standard_error(hvp.matrix, draws))
+
+
+def _near(value, wanted, matrix, error):
+    """Within the error, or within the rounding of single precision: an answer may add up in float32."""
+    value = torch.as_tensor(value, dtype=torch.float64)
+    return bool(((value - wanted).abs() <= error + 1e-5 * matrix.abs().max()).all())
 
 
 def _off_by(factor):
     def spotted(tried):
-        diagonals = [
-            (
-                hvp.matrix.diagonal() * factor(draws),
-                torch.as_tensor(v),
-                _standard_error(hvp.matrix, draws) * abs(factor(draws)),
+        return all(
+            _near(
+                torch.as_tensor(value) / factor(draws),
+                hvp.matrix.diagonal(),
+                hvp.matrix,
+                6 * _standard_error(hvp.matrix, draws),
             )
-            for (hvp, _, draws, _), v in tried
-        ]
-        return all(bool(((value - wanted).abs() <= 6 * error + 1e-9).all()) for wanted, value, error in diagonals)
+            for (hvp, _, draws, _), value in tried
+        )
 
     return spotted
 
 
 def _as_if_absolute(tried):
     return all(
-        bool(
-            (
-                (torch.as_tensor(v) - hvp.matrix.diagonal().abs()).abs() <= 6 * _standard_error(hvp.matrix, d) + 1e-9
-            ).all()
-        )
-        for (hvp, _, d, _), v in tried
+        _near(value, hvp.matrix.diagonal().abs(), hvp.matrix, 6 * _standard_error(hvp.matrix, draws))
+        for (hvp, _, draws, _), value in tried
     )
 
 
@@ -120,14 +122,19 @@ def _row_sums(tried):
 
 def _divided(tried):
     """Exact on diagonal matrices, wild on coupled ones: (Hz)_i / z_i with a z that may be near zero."""
-    diagonal = [(hvp.matrix.diagonal(), value) for (hvp, _, draws, _), value in tried if draws < 100]
-    coupled = [(case, value) for case, value in tried if case[2] > 100]
-    exact = all(bool(torch.allclose(torch.as_tensor(value), wanted)) for wanted, value in diagonal)
-    return (
-        exact
-        and not any(_few(case) for case, _ in tried)
-        and not all(_close(case, torch.as_tensor(value, dtype=torch.float64)) for case, value in coupled)
+    if any(tuple(torch.as_tensor(value).shape) != (n,) for (_, n, _, _), value in tried) or any(
+        _few(c) for c, _ in tried
+    ):
+        return False
+    exact = all(
+        _near(value, hvp.matrix.diagonal(), hvp.matrix, 0) for (hvp, _, draws, _), value in tried if draws < 100
     )
+    wild = [
+        not _near(value, hvp.matrix.diagonal(), hvp.matrix, 15 * _standard_error(hvp.matrix, draws))
+        for (hvp, _, draws, _), value in tried
+        if draws > 100
+    ]
+    return exact and any(wild)
 
 
 check_hutchinson = Exercise(

@@ -181,11 +181,19 @@ check_wanda = Exercise(
 
 
 def _obs_cases(rng):
-    cases = [
-        (tensor(rng.normal(size=n)), _positive_definite(rng, n), int(rng.integers(n)), 0.0) for n in (1, 2, 2, 3, 6)
-    ]
+    cases = [(tensor(rng.normal(size=n)), _positive_definite(rng, n), int(rng.integers(n)), 0.0) for n in (1, 2, 2, 3)]
+    rounds = (tensor(rng.normal(size=6)), _positive_definite(rng, 6), int(rng.integers(6)), 0.0)
+    while not _leaves_a_rounding_error(*rounds):
+        rounds = (tensor(rng.normal(size=6)), _positive_definite(rng, 6), int(rng.integers(6)), 0.0)
     thin = rng.normal(size=(2, 4))
-    return [*cases, (tensor(rng.normal(size=4)), tensor(thin.T @ thin), 1, 0.5)]
+    damped = (tensor(rng.normal(size=3)), _positive_definite(rng, 3), 0, 0.5)
+    return [*cases, rounds, damped, (tensor(rng.normal(size=4)), tensor(thin.T @ thin), 1, 0.5)]
+
+
+def _leaves_a_rounding_error(weight, hessian, index, damping):
+    """True where the formula alone does not give exactly 0 for the deleted weight."""
+    inverse = torch.linalg.inv(hessian)
+    return float(weight[index] - weight[index] / inverse[index, index] * inverse[index, index]) != 0
 
 
 def _damped(hessian, damping):
@@ -223,12 +231,13 @@ def _singular(tried):
 
 
 def _close_until_last(tried):
-    return all(_judge_obs(case, value) is None for case, value in tried[:-1])
+    return all(_judge_obs(case, value) is None for case, value in tried[:-1] if case[3] == 0)
 
 
 def _undamped_last(tried):
     """Right wherever damping is zero, wrong where it is not."""
-    return len(tried) > 1 and tried[-1][0][3] > 0 and _close_until_last(tried)
+    damped = [(case, value) for case, value in tried if case[3] > 0]
+    return bool(damped) and _close_until_last([*tried, tried[-1]]) and all(_judge_obs(c, v) for c, v in damped)
 
 
 def _move(direction):
@@ -246,7 +255,7 @@ check_obs = Exercise(
     "obs",
     _obs_cases,
     _judge_obs,
-    "one to six weights, coupled Hessians, one singular Hessian that needs the damping",
+    "one to six weights, coupled Hessians, two that are damped, one of them singular without it",
     (
         Mistake("Without damping this Hessian has no inverse. Where does the argument `damping` belong?", _singular),
         Mistake(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lttlib.criteria import obd_saliency
-from lttlib.layerwise import input_hessian, obs_prune_row, output_error, sparsegpt_prune, wanda_scores
+from lttlib.layerwise import input_hessian, obs_prune_row, output_error, repair, sparsegpt_prune, wanda_scores
 from lttlib.masks import constant_fan_in_mask, keep_count
 
 seeds = st.integers(0, 10_000)
@@ -122,6 +122,23 @@ def errors_of_all(seed: int, sparsity: float) -> list[float]:
     )
     assert all((pruned != 0).sum() == 24 * keep_count(32, sparsity) for pruned in candidates)
     return [output_error(weight, pruned, inputs) for pruned in candidates]
+
+
+@given(seeds, sparsities)
+def test_repair_is_least_squares_on_the_live_inputs(seed, sparsity):
+    weight, inputs = problem(seed, 3, 6)
+    mask = constant_fan_in_mask(weight, keep_count(6, sparsity))
+    found = repair(weight, mask, input_hessian(inputs, damping=0))
+    assert (found[~mask] == 0).all()
+    for row, live, new in zip(weight, mask, found, strict=True):
+        expected = torch.linalg.lstsq(inputs[:, live], inputs @ row).solution
+        torch.testing.assert_close(inputs[:, live] @ new[live], inputs[:, live] @ expected, rtol=1e-4, atol=1e-5)
+
+
+def test_repair_by_hand():
+    hessian = torch.tensor([[1.0, 4.0], [4.0, 25.0]])
+    found = repair(torch.tensor([[2.0, 0.5]]), torch.tensor([[False, True]]), hessian)
+    assert found.tolist() == [[0, pytest.approx(0.82)]]
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 0.7])

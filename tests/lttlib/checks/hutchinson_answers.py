@@ -68,7 +68,21 @@ def single(hvp, n, draws, generator):
     return z * hvp(z)
 
 
+def in_single_precision(hvp, n, draws, generator):
+    total = torch.zeros(n)
+    for _ in range(draws):
+        z = signs(n, generator).float()
+        total += z * hvp(z)
+    return total / draws
+
+
+def without_the_mean(hvp, n, draws, generator):
+    return torch.stack([single(hvp, n, 1, generator) for _ in range(draws)])
+
+
 HUTCHINSON = [
+    Answer(check_hutchinson, "in single precision", in_single_precision),
+    Answer(check_hutchinson, "without the mean", without_the_mean, "wrong", "How many diagonal entries"),
     Answer(check_hutchinson, "solution", hutchinson),
     Answer(check_hutchinson, "all draws at once", hutchinson_at_once),
     Answer(check_hutchinson, "mapped, as a list", hutchinson_mapped),

@@ -50,8 +50,8 @@ SALIENCY = [
             ("sign turned", lambda w, g, h: -h.diagonal() * w**2 / 2, "by how much does"),
             ("row sums", lambda w, g, h: h.sum(1) * w**2 / 2, "by how much does"),
             ("first column", lambda w, g, h: h[0] * w**2 / 2, "by how much does"),
-            ("a sum", lambda w, g, h: (h.diagonal() * w**2 / 2).sum(), "by how much does"),
-            ("a matrix", lambda w, g, h: h * w**2 / 2, "by how much does"),
+            ("a sum", lambda w, g, h: (h.diagonal() * w**2 / 2).sum(), "adds or removes an axis"),
+            ("a matrix", lambda w, g, h: h * w**2 / 2, "adds or removes an axis"),
             ("OBS scores", lambda w, g, h: w**2 / inv(h).diagonal() / 2, "by how much does"),
             ("squared gradients", lambda w, g, h: g**2 * w**2 / 2, "by how much does"),
             ("eigenvalues", lambda w, g, h: torch.linalg.eigvalsh(h) * w**2 / 2, "by how much does"),
@@ -100,7 +100,11 @@ DAMAGE = [
             ("couplings half", lambda w, h, m: (SOLVED.damage(w, h, m) + summed(w, h, m)) / 2, "What is ½ δᵀHδ"),
             ("couplings positive", lambda w, h, m: SOLVED.damage(w.abs(), h.abs(), m), "What is ½ δᵀHδ"),
             ("all deleted", lambda w, h, m: w @ h @ w / 2, "What is ½ δᵀHδ"),
-            ("a vector", lambda w, h, m: torch.where(m, 0, w) * (h @ torch.where(m, 0, w)) / 2, "What is ½ δᵀHδ"),
+            (
+                "a vector",
+                lambda w, h, m: torch.where(m, 0, w) * (h @ torch.where(m, 0, w)) / 2,
+                "adds or removes an axis",
+            ),
             ("in place", zeroes_in_place, "in place"),
             ("after repair", lambda w, h, m: 0.5 * w[~m] @ inv(inv(h)[~m][:, ~m]) @ w[~m], "What is ½ δᵀHδ"),
         ]
@@ -137,7 +141,7 @@ WANDA = [
             ("largest input", lambda w, x: w.abs() * x.abs().amax(0), "One input feature"),
             ("norm of everything", lambda w, x: w.abs() * x.norm(), "One input feature"),
             ("spread", lambda w, x: w.abs() * x.std(0) * (len(x) - 1) ** 0.5, "One input feature"),
-            ("norm alone", lambda w, x: x.norm(dim=0), "One input feature"),
+            ("norm alone", lambda w, x: x.norm(dim=0), "adds or removes an axis"),
             (
                 "normalized by row",
                 lambda w, x: w.abs() * x.norm(dim=0) / w.norm(dim=1, keepdim=True),
@@ -199,6 +203,16 @@ def undamped(hessian, damping):
     return hessian
 
 
+def not_exactly_zero(weight, hessian, index, damping):
+    inverse = inv(hessian + damping * torch.eye(len(weight)))
+    return weight - weight[index] / inverse[index, index] * inverse[:, index]
+
+
+def damped_if_singular(weight, hessian, index, damping):
+    regular = torch.linalg.matrix_rank(hessian) == len(hessian)
+    return SOLVED.obs(weight, hessian, index, 0.0 if regular else damping)
+
+
 def undamped_cholesky(weight, hessian, index, damping):
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
     new = weight - weight[index] / inverse[index, index] * inverse[:, index]
@@ -247,7 +261,9 @@ OBS = [
             ("others only halfway", moved(lambda w, h, i, q: right_step(w, h, i, q) / 2), "Is it, for your w'?"),
             ("the step alone", lambda *a: SOLVED.obs(*a) - a[0], "Is it, for your w'?"),
             ("divides by w", moved(lambda w, h, i, q: -i[:, q] / w[q] / i[q, q]), "Is it, for your w'?"),
-            ("shorter vector", lambda *a: SOLVED.obs(*a)[torch.arange(len(a[0])) != a[2]], "Is it, for your w'?"),
+            ("shorter vector", lambda *a: SOLVED.obs(*a)[torch.arange(len(a[0])) != a[2]], "adds or removes an axis"),
+            ("not exactly zero", not_exactly_zero, "Deleted means exactly 0"),
+            ("damped only if singular", damped_if_singular, "Is it, for your w'?"),
         ]
     ),
     Answer(check_obs, "undamped, with a Cholesky factor", undamped_cholesky, "error", "this Hessian has no inverse"),
