@@ -2,11 +2,12 @@
 
 PY = .venv/bin/python
 
-.PHONY: help venv book test lab execute claims slides pdf assignment grade clean
+.PHONY: help venv book test test-latest lab execute claims slides pdf assignment grade clean
 
 help:
 	@echo "make book                   build the book and print where to open it"
 	@echo "make test                   every check: lint, unit tests, labs, book, browser"
+	@echo "make test-latest            unit tests and one lab with the newest releases of all packages"
 	@echo "make lab [FLAGS=...]        open JupyterLab in notebooks/"
 	@echo "make execute [LAB=name]     re-run the labs and save them ready to commit"
 	@echo "make claims                 measure every claim anew and write the ledger"
@@ -25,6 +26,9 @@ book: venv
 
 test: venv
 	@$(PY) tools/run_tests.py
+
+test-latest: venv
+	@$(PY) tools/test_latest.py
 
 # Every start draws a new token; JupyterLab prints the address that holds it. FLAGS=--no-browser, --allow-root ...
 lab: venv
