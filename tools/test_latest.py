@@ -33,10 +33,9 @@ def pins() -> dict[str, str]:
 
 
 def allowed() -> list[str]:
-    """The ranges of pyproject.toml, with torch at the release the book was made with; and what tests need."""
+    """The ranges of pyproject.toml without torch, which keeps its pin; and what the tests need."""
     ranges = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    others = [one for one in ranges if not one.startswith("torch>")]
-    return [*others, f"torch=={importlib.metadata.version('torch')}", *TESTS]
+    return [*(one for one in ranges if not one.startswith("torch>")), *TESTS]
 
 
 def install() -> None:
@@ -44,10 +43,13 @@ def install() -> None:
     if not PYTHON.exists():
         subprocess.run([sys.executable, "-m", "venv", LATEST], check=True)
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    wanted = allowed()
-    if any("+cpu" in one for one in wanted):  # the smaller torch of README.md
-        pip += ["--extra-index-url", CPU_WHEELS]
-    subprocess.run([*pip, "--upgrade", "--upgrade-strategy", "eager", *wanted, "--editable", "."], cwd=ROOT, check=True)
+    torch = (
+        f"torch=={importlib.metadata.version('torch')}"  # the very build of .venv: +cpu is the smaller one of README.md
+    )
+    places = ["--extra-index-url", CPU_WHEELS] if "+cpu" in torch else []
+    subprocess.run([*pip, "--no-deps", *places, torch], check=True)
+    newest = [*pip, "--upgrade", "--upgrade-strategy", "eager", *allowed(), torch, "--editable", "."]
+    subprocess.run(newest, cwd=ROOT, check=True)
 
 
 def installed() -> dict[str, str]:

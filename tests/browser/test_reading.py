@@ -1,14 +1,8 @@
 """What a reader does in a browser: open pages, read math, search, change to dark, move a slider by keyboard."""
 
-import re
-from pathlib import Path
-
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
-PAGES = [*re.findall(r"(?:root|file): (\S+)", (ROOT / "_toc.yml").read_text(encoding="utf-8")), "search"]
-LABS = [page for page in PAGES if page.startswith("notebooks/")]
+from book_pages import LABS, PAGES, ROOT
 
 
 def test_pages_are_found():
@@ -87,12 +81,6 @@ def test_dark_mode(visit):
     assert {theme for theme, _, _ in colors} == {"light", "dark"}
     assert {shown for theme, _, shown in colors if theme == "light"} == {"none"}
     assert page.complaints == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_no_sideways_scroll_on_a_phone(visit, name):
-    page = visit(name, width=390)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_the_blockade_notices(visit):
