@@ -3,6 +3,7 @@
 from lttlib.checks import (
     lottery_tickets,
     optimal_brain_damage,
+    strong_lottery_tickets,
     what_makes_sparsity_fast,
     why_sparsity,
     why_tickets_win,
@@ -31,4 +32,8 @@ CHECKS = [
     why_tickets_win.check_criterion_mask,
     why_tickets_win.check_straight_through,
     why_tickets_win.check_barrier,
+    strong_lottery_tickets.check_best_subset,
+    strong_lottery_tickets.check_meet_in_the_middle,
+    strong_lottery_tickets.check_diamond_error,
+    strong_lottery_tickets.check_worst_error,
 ]
