@@ -56,6 +56,7 @@ bench: venv
 	$(PY) -m lttkernels.bench formats $(LAYERS) --batch 1 64 --json kernels/recorded/$(MACHINE)/formats.json
 	$(PY) -m lttkernels.bench training $(LAYERS) --sparsity .8 .9 .95 --batch 128 --threads 1 2 \
 		--json kernels/recorded/$(MACHINE)/training.json
+	$(PY) -m lttkernels.bench subset_sum --threads 1 2 --rounds 7 --json kernels/recorded/$(MACHINE)/subset_sum.json
 
 slides: venv
 	@$(PY) tools/build_slides.py $(LAB)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lttlib.arguments import require
 from lttlib.experiments.subset_sum import share_covered
@@ -60,6 +61,7 @@ def draw_errors(rows: Sequence[Mapping], distribution: str, target, sizes: Seque
         yscale="log", xlabel="random weights, n", ylabel="distance from the target", title=f"{distribution}, {shown}"
     )
     ax.set_ylim(1e-8, 2)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_below(fig, 3)
     return fig
 
@@ -130,8 +132,11 @@ def draw_counts(row: Mapping, title: str) -> Figure:
     return fig
 
 
-def draw_arch(rows: Sequence[Mapping], width: int) -> Figure:
-    """Accuracy of learned masks on untrained weights over the share kept; other widths stay in the background."""
+def draw_arch(rows: Sequence[Mapping], width: int, trained: float) -> Figure:
+    """Accuracy of learned masks on untrained weights over the share kept; other widths stay in the background.
+
+    trained: accuracy of a trained dense network, a rule.
+    """
     fig, ax = figure(3.2)
     for one in sorted({row["width"] for row in rows}):
         found = [row for row in rows if row["width"] == one]
@@ -145,7 +150,59 @@ def draw_arch(rows: Sequence[Mapping], width: int) -> Figure:
             ax.plot(
                 [100 * row["keep"] for row in found], [row["accuracy"] for row in found], ".", color=color, alpha=0.6
             )
-    ax.axhline(0.1, color=ROLES["dense"].color, linestyle=(0, (4, 3)), linewidth=1.1)
-    ax.set(xlabel="weights kept (%)", ylabel="test accuracy", ylim=(0, 1), xlim=(0, 101),
+    for level, label, above in ((trained, "trained, dense", 0.01), (0.1, "chance", 0.01)):
+        ax.axhline(level, color=ROLES["dense"].color, linestyle=(0, (4, 3)), linewidth=1.1)
+        ax.text(1, level + above, label, fontsize=7.5, color="#555555", va="bottom")
+    ax.set(xlabel="weights kept (%)", ylabel="test accuracy", ylim=(0, 1.06), xlim=(0, 101),
            title=f"{width} hidden units, no weight trained")  # fmt: skip
+    return fig
+
+
+def draw_search_cost(rows: Sequence[Mapping], shared: bool) -> Figure:
+    """Recorded time of one target over n, by implementation and threads; dotted: what grows as 2^(n/2).
+
+    shared: all targets have the same values, so that their sums are sorted once.
+    """
+    found = [row for row in rows if row["shared"] == shared]
+    require(len(found) > 0, "shared", shared, f"one of {sorted({r['shared'] for r in rows})}", "see the rows")
+    fig, ax = figure(3.4)
+    roles = {"best_subsets": "method", "numpy, sort and bisect": "other", "numpy, brute force": "control"}
+    for name, threads in dict.fromkeys((row["implementation"], row["threads"]) for row in found):
+        mine = [row for row in found if (row["implementation"], row["threads"]) == (name, threads)]
+        color, dash, marker = ROLES["dynamic" if threads > 1 else roles.get(name, "values")]
+        ax.plot([row["n"] for row in mine], [1e6 * row["median_s"] for row in mine], color=color, linestyle=dash,
+                marker=marker, label=f"{name}, {threads} threads" if threads > 1 else name)  # fmt: skip
+    ours = [row for row in found if (row["implementation"], row["threads"]) == ("best_subsets", 1)]
+    last, numbers = ours[-1], [row["n"] for row in ours]
+    ax.plot(numbers, [1e6 * last["median_s"] * 2 ** ((n - last["n"]) / 2) for n in numbers], color="#555555",
+            linewidth=0.9, linestyle=":", label="$2^{n/2}$")  # fmt: skip
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(yscale="log", xlabel="random numbers, n", ylabel="microseconds per target",
+           title=f"One best subset, {'shared' if shared else 'own'} numbers")  # fmt: skip
+    legend_below(fig, 2)
+    return fig
+
+
+def draw_relu_diamond(weight: float, inner: np.ndarray, outer: np.ndarray, kept: np.ndarray) -> Figure:
+    """A ReLU diamond with its kept edges: input, hidden units with inner and outer weights (n,), output; bool kept (n,)."""
+    order = np.argsort(-inner, kind="stable")
+    inner, outer, kept = inner[order], outer[order], kept[order]
+    places = np.linspace(1, 0, len(inner)) if len(inner) > 1 else np.array([0.5])
+    fig, ax = figure(3.4)
+    for place, first, second, live in zip(places, inner, outer, kept, strict=True):
+        color, width = (ROLES["method"].color, 1.5) if live else ("#BBBBBB", 0.6)
+        ax.plot([0, 1, 2], [0.5, place, 0.5], color=color, linewidth=width, zorder=1)
+        ax.plot(1, place, "o" if first > 0 else "s", markersize=7, zorder=2, color=color,
+                markerfacecolor=color if live else "white")  # fmt: skip
+        ax.text(1.1, place, f"{first * second:+.2f}", fontsize=6.5, va="center", zorder=3,
+                color="#333333" if live else "#999999", bbox={"color": "white", "pad": 0.5})  # fmt: skip
+    for x, label in ((0, "x"), (2, "y")):
+        ax.plot(x, 0.5, "o", markersize=17, color="white", markeredgecolor="#555555", zorder=3)
+        ax.text(x, 0.5, label, ha="center", va="center", zorder=4)
+    sums = [(inner * outer)[kept & side].sum() for side in (inner > 0, inner < 0)]
+    error = max(abs(weight - total) for total in sums)
+    ax.text(1, 1.09, f"circles answer to x > 0: sum {sums[0]:+.3f}", ha="center", fontsize=8)
+    ax.text(1, -0.13, f"squares answer to x < 0: sum {sums[1]:+.3f}", ha="center", fontsize=8)
+    ax.set(xlim=(-0.2, 2.2), ylim=(-0.2, 1.18), title=f"w = {weight:g}, {len(inner)} hidden units: off by {error:.2g}")
+    ax.set_axis_off()
     return fig

@@ -1,4 +1,4 @@
-"""Measurements behind the claims of the chapter "Strong lottery tickets": recorded; one value per seed, target or draw."""
+"""Measurements behind the claims of the chapter "Strong lottery tickets": recorded; one value per seed or draw."""
 
 import math
 from functools import cache
@@ -6,59 +6,65 @@ from pathlib import Path
 
 import numpy as np
 
-from lttlib.experiments.runner import rows
+from lttlib.experiments.runner import by_seed, rows
+from lttlib.experiments.subset_sum import numbers_for
 from lttlib.records import read_json
 
 RECORD = Path(__file__).parents[2] / "notebooks" / "recorded" / "subset_sum_mnist.json"
+NUMBERS = range(8, 25)  # n of the slopes: smaller ones leave many targets out of reach
 
 
 @cache
-def part(name: str) -> list[dict]:
-    """Rows of one part of the recorded run."""
-    return rows(read_json(RECORD), part=name)
+def record() -> dict:
+    """The recorded run, read once."""
+    return read_json(RECORD)
 
 
-def factor_per_number(size: str) -> list[float]:
-    """By what each further number divides the median error, n from 8 to 24; one value per distribution and target."""
-    found = []
-    for row in part("errors"):
-        if row["size"] == size:
-            points = [(n, e) for n, e in zip(row["n"], row["50%"], strict=True) if 8 <= n <= 24]
-            slope = np.polyfit([n for n, _ in points], np.log2([e for _, e in points]), 1)[0]
-            found.append(float(2**-slope))
-    return found
+def median_errors(size: str, distribution: str) -> list[tuple[list[int], list[float]]]:
+    """For each seed the n and the median errors over draws, targets from [-1, 1]."""
+    found = rows(record(), part="errors", size=size, distribution=distribution, target="uniform")
+    pairs = [[(n, e) for n, e in zip(row["n"], row["50%"], strict=True) if n in NUMBERS] for row in found]
+    return [tuple(map(list, zip(*pair, strict=True))) for pair in pairs]
 
 
-def log_log_slope_of_one() -> list[float]:
-    """Slope of log median error of the best single number over log n, n from 8 to 24, uniform numbers; per target."""
-    found = []
-    for row in part("errors"):
-        if row["size"] == "single" and row["distribution"] == "uniform":
-            points = [(n, e) for n, e in zip(row["n"], row["50%"], strict=True) if 8 <= n <= 24]
-            found.append(float(np.polyfit(*(np.log([p[i] for p in points]) for i in (0, 1)), 1)[0]))
-    return found
+def factor_per_number(size: str, distribution: str) -> list[float]:
+    """By what each further number divides the median error; one value per seed."""
+    return [float(2 ** -np.polyfit(n, np.log2(error), 1)[0]) for n, error in median_errors(size, distribution)]
 
 
-def needed_over_counting(epsilon: str) -> list[float]:
-    """Numbers that a draw needs to meet every target to epsilon, over log2(1 / epsilon); uniform, one value per draw."""
-    found = [
-        count
-        for row in part("coverage")
-        if row["distribution"] == "uniform" and row["epsilon"] == float(epsilon)
-        for count in row["needed"]
-        if count is not None
-    ]
-    return [count / math.log2(1 / float(epsilon)) for count in found]
+def power_of_n(size: str, distribution: str) -> list[float]:
+    """The power of n with which the median error falls; one value per seed."""
+    return [float(np.polyfit(np.log(n), np.log(error), 1)[0]) for n, error in median_errors(size, distribution)]
 
 
-def network(field: str) -> list[float]:
-    """Linear diamond, 21 uniform numbers for each weight of 784-500-10. field: "accuracy lost", or a field's ratio."""
-    exact = [
-        row
-        for row in part("network")
-        if (row["arm"], row.get("distribution"), row.get("samples")) == ("linear", "uniform", 21)
-    ]
-    if field == "accuracy lost":
-        target = {row["seed"]: row["accuracy"] for row in part("network") if row["arm"] == "target"}
-        return [abs(target[row["seed"]] - row["accuracy"]) for row in exact]
-    return [row[field] / row["target"] for row in exact]
+def needed(epsilon: str, **seed: int) -> list[int]:
+    """Uniform numbers that each draw takes to meet every target in [-1, 1] to epsilon; of one seed, or of all."""
+    found = rows(record(), part="coverage", distribution="uniform", epsilon=float(epsilon), **seed)
+    return [count for row in found for count in row["needed"]]
+
+
+def cost_of_smaller_error(coarse: str, fine: str) -> list[float]:
+    """The numbers a draw takes to meet every target to `fine`, over those it takes to `coarse`; one value per draw."""
+    return [late / early for early, late in zip(needed(coarse), needed(fine), strict=True)]
+
+
+def nine_in_ten(epsilon: str) -> list[float]:
+    """The n at which nine draws in ten meet every target, over log2(1 / epsilon); one value per seed."""
+    seeds = sorted({row["seed"] for row in rows(record(), part="coverage")})
+    return [numbers_for(0.9, needed(epsilon, seed=seed)) / math.log2(1 / float(epsilon)) for seed in seeds]
+
+
+def accuracy_lost(samples: str) -> list[float]:
+    """Accuracy of the trained 784-500-10 minus that of the pruned random network, without its sign; one value per seed."""
+    target = by_seed(rows(record(), part="network", arm="target"), "accuracy")
+    return list(np.abs(target - by_seed(approximations(samples), "accuracy")))
+
+
+def kept_per_weight(samples: str) -> list[float]:
+    """Weights of the pruned random network for each weight of the trained one; one value per seed."""
+    return [row["kept"] / row["target"] for row in approximations(samples)]
+
+
+def approximations(samples: str) -> list[dict]:
+    """Rows of the linear diamond with so many uniform numbers for each weight."""
+    return rows(record(), part="network", arm="linear", distribution="uniform", samples=int(samples))

@@ -12,6 +12,8 @@ from lttlib.strong_figures import (
     draw_counts,
     draw_coverage,
     draw_errors,
+    draw_relu_diamond,
+    draw_search_cost,
     draw_sums,
     largest_hole,
     subset_sums,
@@ -84,3 +86,27 @@ def test_counts_are_written_at_their_bars():
 def test_the_arch_of_one_width():
     rows = [{"width": w, "keep": k, "accuracy": w * k} for w in (1, 2) for k in (0.1, 0.5)]
     assert named(draw_arch(rows, 2))["2 units"] == [0.2, 1.0]
+
+
+def test_search_cost_shows_the_recorded_medians_and_the_slope():
+    def row(name, n, seconds, threads=1, shared=False):
+        return {"implementation": name, "n": n, "threads": threads, "shared": shared, "median_s": seconds}
+
+    rows = [row("best_subsets", 10, 3e-6), row("best_subsets", 14, 8e-6), row("numpy, brute force", 10, 2e-4),
+            row("best_subsets", 10, 1e-6, threads=2), row("best_subsets", 10, 5e-7, shared=True)]  # fmt: skip
+    found = named(draw_search_cost(rows, shared=False))
+    assert found["best_subsets"] == pytest.approx([3, 8]) and found["numpy, brute force"] == pytest.approx([200])
+    assert found["best_subsets, 2 threads"] == pytest.approx([1])
+    assert found["$2^{n/2}$"] == pytest.approx([2, 8])
+    assert named(draw_search_cost(rows, shared=True))["best_subsets"] == pytest.approx([0.5])
+    assert_one_line_error(lambda: draw_search_cost(rows[:1], shared=True), "shared", "True", "False", "rows")
+
+
+def test_a_relu_diamond_is_off_by_its_worse_side():
+    inner, outer = np.array([0.5, -1.0, 0.8, -0.2]), np.array([0.6, -0.2, 0.5, 0.5])
+    fig = draw_relu_diamond(0.3, inner, outer, np.array([True, True, False, False]))
+    assert title_of(fig) == "w = 0.3, 4 hidden units: off by 0.1"
+    texts = [text.get_text() for text in fig.axes[0].texts]
+    assert {"circles answer to x > 0: sum +0.300", "squares answer to x < 0: sum +0.200"} <= set(texts)
+    kept = [line for line in fig.axes[0].lines if len(line.get_xdata()) == 3 and line.get_linewidth() > 1]
+    assert len(kept) == 2
