@@ -37,7 +37,7 @@ def draw_sums(values: Sequence[float]) -> Figure:
     ax.vlines(sums[np.abs(sums) <= 1], 0, 1, color=ROLES["method"].color, linewidth=0.7)
     ax.axvspan(left, right, ymin=0, ymax=0.5, color=ROLES["control"].color, alpha=0.35, linewidth=0)
     ax.set(xlim=(-1.02, 1.02), ylim=(0, 1.05), yticks=[], xlabel=f"targets; largest hole {right - left:.2g}",
-           title=f"{len(values)} weights, {len(sums):,} subsets")  # fmt: skip
+           title=f"{len(values)} weight{'s' * (len(values) > 1)}, {len(sums):,} subsets")  # fmt: skip
     ax.spines["left"].set_visible(False)
     ax.grid(False)
     return fig

@@ -4,7 +4,7 @@ import numpy as np
 
 from lttlib.checks.answers import Exercise
 from lttlib.checks.read_only import WRITTEN, read_only
-from lttlib.checks.subsets import FORM, all_masks, errors_of, judge_subset, takes, too_good
+from lttlib.checks.subsets import FORM, all_masks, errors_of, judge_subset, other_masks, takes, too_good
 
 
 def _subset_cases(rng):
@@ -109,6 +109,10 @@ check_best_subset = Exercise(
     (
         WRITTEN,
         *FORM,
+        other_masks(
+            "The least error, but often another mask: to which mask does the error belong? "
+            "One that was stored in a loop may change when the loop goes on."
+        ),
         takes(
             _sized(lambda kept, n: kept > 0),
             "Right, except that nothing may be the best choice. What is the sum of the empty subset?",

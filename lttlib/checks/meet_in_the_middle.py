@@ -11,13 +11,10 @@ from lttlib.checks.fast_enough import LAST, TRACED, FastExercise
 from lttlib.checks.read_only import WRITTEN, read_only
 from lttlib.checks.subsets import (
     FORM,
-    ROUNDING,
     all_masks,
     all_sums,
     judge_subset,
-    least_error,
-    off,
-    pairs,
+    other_masks,
     takes,
     too_good,
 )
@@ -142,14 +139,6 @@ def _nothing(case, value) -> bool:
     return mask is None or not np.isfinite(error) or not np.any(mask)
 
 
-def _not_carried(tried) -> bool:
-    """The least error every time, but masks that belong to other sums."""
-    found = pairs(tried)
-    return all(abs(error - least_error(case)) <= ROUNDING for case, _, error in found) and any(
-        off(case, mask) > error + ROUNDING for case, mask, error in found
-    )
-
-
 def _out_of_bounds(tried) -> bool:
     return isinstance(tried[-1][1], IndexError) and "out of" in str(tried[-1][1])
 
@@ -169,9 +158,8 @@ check_meet_in_the_middle = FastExercise(
     (
         WRITTEN,
         *FORM,
-        Mistake(
-            "Your error is right, but not always your mask. When the sums were sorted, did their subsets move along?",
-            _not_carried,
+        other_masks(
+            "Your error is right, but not always your mask. When the sums were sorted, did their subsets move along?"
         ),
         Mistake(
             "Only targets that are met exactly are found. How often do two sums of random numbers agree in every digit?",

@@ -111,6 +111,18 @@ def errors_of(wrong: Callable[[ndarray, float], float], says: str) -> Mistake:
     return Mistake(says, spotted)
 
 
+def other_masks(says: str) -> Mistake:
+    """The least error every time, but masks that belong to other sums."""
+
+    def spotted(tried):
+        found = pairs(tried)
+        return all(abs(error - least_error(case)) <= ROUNDING for case, _, error in found) and any(
+            off(case, mask) > error + ROUNDING for case, mask, error in found
+        )
+
+    return Mistake(says, spotted)
+
+
 def too_good(says: str) -> Mistake:
     """Errors that no subset has, in some cases, and in all others the right ones."""
 

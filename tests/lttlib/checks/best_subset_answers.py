@@ -34,6 +34,17 @@ def of_sizes(sizes):
 every = of_sizes(lambda n: range(n + 1))
 
 
+def aliased(values, target):
+    """Stores the mask that the loop goes on to write to."""
+    mask, best, least = np.zeros(len(values), dtype=bool), None, math.inf
+    for number in range(2 ** len(values)):
+        for place in range(len(values)):
+            mask[place] = number >> place & 1
+        if abs(values[mask].sum() - target) < least:
+            best, least = mask, abs(values[mask].sum() - target)
+    return best, least
+
+
 def by_recursion(values, target):
     """Without the first number, or with it."""
     if len(values) == 0:
@@ -168,6 +179,7 @@ BEST = [
             ("least signed", least_signed, "smallest sum of all"),
             ("largest sum", closest(every, lambda gap: -gap), "largest sum of all"),
             ("farthest", closest(every, lambda gap: -abs(gap)), "farthest away"),
+            ("one mask for all", aliased, "may change when the loop goes on"),
             ("all", lambda v, t: (v == v, abs(sum(v) - t)), "You keep everything"),
             ("nothing", lambda v, t: (v != v, abs(t)), "You keep nothing"),
             ("signs", signs, "added or subtracted"),
