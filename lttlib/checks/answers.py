@@ -175,6 +175,8 @@ def same(value, expected, tolerance: float = 1e-5) -> bool:
         return len(value) == len(expected) and all(same(v, e, tolerance) for v, e in zip(value, expected, strict=True))
     if isinstance(expected, Tensor) and expected.dtype == torch.bool:
         return isinstance(value, Tensor) and value.dtype == torch.bool and torch.equal(value, expected)
+    # torch takes no flipped view
+    value, expected = (v.copy() if isinstance(v, np.ndarray) else v for v in (value, expected))
     if torch.as_tensor(value).is_complex():
         return False
     found, wanted = (torch.as_tensor(v, dtype=torch.float64) for v in (value, expected))

@@ -3,7 +3,8 @@
 import numba
 import numpy as np
 from drawn_layers import rows_of, whole_numbers
-from lttkernels import lookup, simd
+from lttkernels import gram_tiles, lookup, simd
+from lttkernels.gram_tiles import add_products, add_spread, nonzero_bits, pick
 from lttkernels.panels import WIDTHS
 from lttkernels.simd import gather, load, load_indices, pointer, store
 from lttkernels.tiles import TiledPattern
@@ -16,8 +17,17 @@ def look_up(table, narrow, wide, out):
     store(pointer(out), 16, gather(pointer(table), load_indices(pointer(wide), 0, 16)))
 
 
+@numba.njit
+def through_bits(numbers, chosen, packed, ones, spread, tile):
+    """Pick what is chosen of 16 numbers, put it back, and multiply all with all."""
+    bits = nonzero_bits(pointer(chosen), 0, 16)
+    pick(pointer(numbers), 0, bits, pointer(packed), 0)
+    add_spread(pointer(packed), 0, bits, pointer(ones), 0, np.float32(1), pointer(spread), 0)
+    add_products(pointer(numbers), 0, 16, 1, pointer(numbers), 0, 16, 2, pointer(tile), 0, 16, 8, 1)
+
+
 def main() -> None:
-    assert not simd.HAS_AVX512 and not lookup.HAS_AVX512
+    assert not simd.HAS_AVX512 and not lookup.HAS_AVX512 and not gram_tiles.HAS_AVX512
     rng = np.random.default_rng(0)
     table, out = whole_numbers(rng, 300, 99), np.empty(32, np.float32)
     narrow, wide = rng.permutation(32).astype(np.uint8), rng.integers(128, 300, 16).astype(np.uint16)
@@ -35,6 +45,13 @@ def main() -> None:
         assert lookup.multiply_vector(packed, x, rows, bias, found)
         np.testing.assert_array_equal(found, np.where(mask, weight, 0) @ x + bias)
     assert TiledPattern(indptr, indices, weight.shape).tiles(WIDTHS[0]).source.size == mask.sum()
+
+    numbers, chosen = whole_numbers(rng, (2, 16), 99), rng.random(16) < 0.5
+    packed, spread, tile = (np.zeros(shape, np.float32) for shape in (16, 16, (8, 16)))
+    through_bits(numbers, chosen, packed, np.ones(16, np.float32), spread, tile)
+    np.testing.assert_array_equal(packed[: chosen.sum()], numbers[0, chosen])
+    np.testing.assert_array_equal(spread, np.where(chosen, numbers[0], 0))
+    np.testing.assert_array_equal(tile, numbers[:, :8].T @ numbers)
     print("answers without AVX-512")
 
 

@@ -4,6 +4,7 @@ from lttlib.checks import (
     lottery_tickets,
     optimal_brain_damage,
     strong_lottery_tickets,
+    tangent_kernel,
     what_makes_sparsity_fast,
     why_sparsity,
     why_tickets_win,
@@ -36,4 +37,8 @@ CHECKS = [
     strong_lottery_tickets.check_meet_in_the_middle,
     strong_lottery_tickets.check_diamond_error,
     strong_lottery_tickets.check_worst_error,
+    tangent_kernel.check_kernel_by_hand,
+    tangent_kernel.check_pruned_kernel,
+    tangent_kernel.check_layer_factors,
+    tangent_kernel.check_relu_step,
 ]
