@@ -8,6 +8,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from torch import Tensor
 
 from lttlib.arguments import require, require_choice
+from lttlib.intervals import mean_interval
 from lttlib.plots import ROLES, figure, legend_below, live_axis
 
 KEEP_ROLES = {1.0: "dense", 0.5: "method", 0.2: "other", 0.1: "control"}
@@ -79,7 +80,7 @@ def draw_constant(rows: Sequence[Mapping], layers: Sequence[int]) -> Figure:
 
 
 def draw_variants(rows: Sequence[Mapping], keep: float, limits: Mapping[str, tuple[float, float]], part: str) -> Figure:
-    """Mean factor on one part of the kernel for each variant, with 95% intervals, against its limit, a white diamond.
+    """Mean factor on one part of the kernel for each variant, with 95% intervals; its limit is a white diamond.
 
     part: "first" for the input layer's share, "rest" for the others. limits: (first, rest) by variant.
     """
@@ -87,25 +88,23 @@ def draw_variants(rows: Sequence[Mapping], keep: float, limits: Mapping[str, tup
     require(len(found) > 0, "keep", keep, f"one of {sorted({row['keep'] for row in rows})}", "see the rows")
     fig, ax = figure(2.6)
     for place, (variant, factors) in enumerate(found.items()):
-        spread = 1.96 * np.std(factors, ddof=1) / np.sqrt(len(factors))
-        ax.barh(place, np.mean(factors), xerr=spread, height=0.62, color=ROLES["method"].color, capsize=2)
-        ax.plot(limits[variant][part == "rest"], place, "D", markersize=5, markerfacecolor="white",
+        interval = mean_interval(factors)
+        ax.plot([max(interval.low, 1e-4), interval.high], [place, place], color=ROLES["method"].color)
+        ax.plot(interval.mean, place, "o", color=ROLES["method"].color, markersize=6)
+        ax.plot(limits[variant][part == "rest"], place, "D", markersize=4, markerfacecolor="white",
                 markeredgecolor=ROLES["control"].color)  # fmt: skip
     ax.set_yticks(range(len(found)), [variant.replace("_", " ") for variant in found])
     share = "the input layer's share" if part == "first" else "the other layers' share"
-    ax.set(
-        xlabel=f"factor on {share}",
-        title=f"κ = {keep:g}; diamonds: limits",
-        ylim=(len(found) - 0.5, -0.5),
-        xlim=(0, 1.25),
-    )
-    ax.grid(axis="y", visible=False)
+    ax.set(xscale="log", xlabel=f"factor on {share}", title=f"κ = {keep:g}; diamonds: limits",
+           ylim=(len(found) - 0.5, -0.5), xlim=(5e-3, 2))  # fmt: skip
+    ax.xaxis.set_major_locator(FixedLocator([0.01, 0.03, 0.1, 0.3, 1]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return fig
 
 
 def draw_course(steps: Sequence[int], courses: Mapping[str, Sequence[float]], title: str) -> Figure:
     """Training loss over steps, one line for each of "network", "its own kernel at the start", "infinite width"."""
-    roles = dict(zip(courses, ("method", "other", "dense"), strict=False))
+    roles = dict(zip(courses, ("method", "values", "dense"), strict=False))
     fig, ax = figure(3.2)
     for name, losses in courses.items():
         color, dash, _ = ROLES[roles[name]]

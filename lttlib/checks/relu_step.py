@@ -18,13 +18,13 @@ TURN = 2 * np.pi
 
 
 def _step_cases(rng):
-    """(kernel,): by hand, inputs in one direction, opposite ones, rounding that makes cosines above 1, lengths far apart."""
+    """(kernel,): by hand, inputs in one direction, opposite ones, rounding that makes cosines above 1 and below -1, lengths far apart."""
     cases = [np.array(k) for k in ([[1.0, 0.5], [0.5, 1.0]], [[2.0, -0.6], [-0.6, 0.5]], [[4.0, 0.0], [0.0, 9.0]])]
     ray = np.array([[1.0, 2.0], [0.5, 1.0], [-3.0, -6.0], [2.0, -1.0]])
     inputs = [ray, *(rng.normal(size=shape) for shape in ((3, 5), (6, 3), (12, 40)))]
     lengths = 10.0 ** rng.uniform(-2, 2, (8, 1))
     lines = np.repeat(rng.integers(-8, 9, (4, 7)), 3, axis=0) * np.arange(1, 13)[:, None]  # whole: no sum is rounded
-    inputs += [rng.normal(size=(8, 6)) * lengths, lines]
+    inputs += [rng.normal(size=(8, 6)) * lengths, np.concatenate([lines, -lines])]
     return [(read_only(kernel),) for kernel in [*cases, *(2 * x @ x.T / x.shape[1] for x in inputs)]]
 
 

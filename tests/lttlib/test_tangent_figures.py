@@ -62,7 +62,7 @@ def test_variants_stand_beside_their_limits():
         {"keep": 0.5, "variant": name, "first": [0.2, 0.4], "rest": [0.5, 0.7]} for name in ("survivors", "rescaled")
     ]
     fig = draw_variants(found, 0.5, {"survivors": (0.25, 0.3), "rescaled": (1, 1)}, "rest")
-    assert [bar.get_width() for bar in fig.axes[0].patches] == pytest.approx([0.6, 0.6])
+    assert [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "o"] == pytest.approx([0.6, 0.6])
     assert [line.get_xdata()[0] for line in fig.axes[0].lines if line.get_marker() == "D"] == [0.3, 1]
     assert_one_line_error(lambda: draw_variants(found, 0.1, {}, "rest"), "keep", "0.1", "0.5", "rows")
 

@@ -56,6 +56,13 @@ def then(change):
 
 
 @np.errstate(invalid="ignore")
+def clipped_above_only(kernel):
+    q = np.sqrt(np.outer(np.diag(kernel), np.diag(kernel)))
+    theta = np.arccos(np.minimum(kernel / q, 1))
+    return q * (np.sin(theta) + (np.pi - theta) * np.cos(theta)) / (2 * np.pi), (np.pi - theta) / (2 * np.pi)
+
+
+@np.errstate(invalid="ignore")
 def not_clipped(kernel):
     q = np.sqrt(np.diag(kernel))
     c = kernel / q[:, None] / q[None, :]
@@ -98,6 +105,7 @@ STEP = [
         Answer(check_relu_step, name, function, "wrong", says)
         for name, function, says in [
             ("rounding", not_clipped, "Some of your entries are not numbers"),
+            ("rounding below", clipped_above_only, "Some of your entries are not numbers"),
             ("diagonal alone", only_diagonal, "Some of your entries are not numbers"),
             ("clipped too early", pair(clip=1 - 1e-4), "Right, but where two inputs lie on one line"),
             ("swapped", then(lambda s, d, k, q: (d, s)), "The two are swapped"),
