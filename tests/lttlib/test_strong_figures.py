@@ -85,7 +85,10 @@ def test_counts_are_written_at_their_bars():
 
 def test_the_arch_of_one_width():
     rows = [{"width": w, "keep": k, "accuracy": w * k} for w in (1, 2) for k in (0.1, 0.5)]
-    assert named(draw_arch(rows, 2))["2 units"] == [0.2, 1.0]
+    fig = draw_arch(rows, 2, trained=0.97)
+    assert named(fig)["2 units"] == [0.2, 1.0]
+    rules = [line.get_ydata()[0] for line in fig.axes[0].lines if list(line.get_xdata()) == [0, 1]]
+    assert rules == [0.97, 0.1]
 
 
 def test_search_cost_shows_the_recorded_medians_and_the_slope():
