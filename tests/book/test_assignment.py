@@ -13,13 +13,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def solutions(name: str) -> dict[str, str]:
-    """Function to source, with the imports and helpers it may need."""
+    """Function to source, with the imports and helpers it may need: private functions, and those that it calls."""
     text = (ROOT / "book" / "solutions" / f"{name}.py").read_text(encoding="utf-8")
     nodes = ast.parse(text).body
     functions = {node.name: ast.get_source_segment(text, node) for node in nodes if isinstance(node, ast.FunctionDef)}
     rest = [ast.get_source_segment(text, node) for node in nodes if not isinstance(node, ast.FunctionDef | ast.Expr)]
-    private = [source for function, source in functions.items() if function.startswith("_")]
-    return {function: "\n".join([*rest, *private, source]) for function, source in functions.items()}
+
+    def with_helpers(function: str) -> str:
+        source = functions[function]
+        helpers = [text for other, text in functions.items()
+                   if other != function and (other.startswith("_") or f"{other}(" in source)]  # fmt: skip
+        return "\n".join([*rest, *helpers, source])
+
+    return {function: with_helpers(function) for function in functions}
 
 
 def stub_name(cell) -> str:
