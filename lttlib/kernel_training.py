@@ -1,7 +1,7 @@
 """Train a pruned network with one output, in the parameterization whose limit is the tangent kernel.
 
-Full-batch gradient descent on half the sum of squares, so that lttlib.kernel_regression.kernel_gradient_descent with the
-same learning rate predicts the outputs after every step. How far the prediction holds is how far the network is from
+Full-batch gradient descent on half the sum of squares, so that kernel_gradient_descent of lttlib.kernel_regression, with
+the same learning rate, predicts the outputs after every step. How far the prediction holds is how far the network is from
 the kernel regime. Book: "The tangent kernel of a pruned network".
 """
 
