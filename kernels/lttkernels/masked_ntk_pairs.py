@@ -42,16 +42,12 @@ def _products(x_p, x_q, row, p, last, same, lanes, target, at):
 
 @numba.njit(nogil=True, cache=True)
 def _as_numbers(mask, rows, start, end, numbers):
-    """numbers[i, s] = mask[rows[0] + i, start + s], in lines of LINE; rows are filled up to HEIGHT with 0."""
+    """numbers[i, s] = mask[rows[0] + i, start + s], in lines of LINE; what is in other lines does not matter."""
     count = end - start
-    for i in range((rows[1] - rows[0] + HEIGHT - 1) // HEIGHT * HEIGHT):
-        line = numbers[i * LINE : i * LINE + count]
-        if rows[0] + i < rows[1]:
-            source = mask[rows[0] + i, start:end]
-            for s in range(count):
-                line[s] = source[s]
-        else:
-            line[:] = 0
+    for i in range(rows[1] - rows[0]):
+        line, source = numbers[i * LINE : i * LINE + count], mask[rows[0] + i, start:end]
+        for s in range(count):
+            line[s] = source[s]
 
 
 @numba.njit(nogil=True, cache=True)

@@ -21,7 +21,7 @@ HEIGHT = 8  # rows of a tile that is held in registers
 @numba.njit(nogil=True, cache=True)
 def rows_room(block, lanes):
     """How many numbers of scratch memory a thread needs for blocks of `block` samples, a multiple of lanes."""
-    return 2 * (CHUNK * block + lanes) + block * block + (block + HEIGHT) * block + lanes
+    return 2 * (CHUNK * block + lanes) + 2 * block * block + lanes
 
 
 def make_tile_products(between: int):
@@ -67,7 +67,7 @@ tile_products = make_tile_products(1)
 
 @numba.njit(nogil=True, cache=True)
 def _survivors(mask, i, dead, inputs, counting, found):
-    """The inputs that row i reads, or those that it does not, into found (inputs + 16,); returns their number."""
+    """The inputs that row i reads, or those that it does not, into found (inputs,); returns their number."""
     mask_at, counting_at, found_at = pointer(mask), pointer(counting), pointer(found)
     first, count, j, other = i * inputs, 0, 0, 0xFFFF if dead else 0
     while j + 16 <= inputs:
@@ -129,7 +129,7 @@ def rows_part(first, last, room, out, lanes, same, mask, live, counting, a_p, d_
     packed = CHUNK * block + lanes
     packed_p, packed_q, rest = room[:packed], room[packed : 2 * packed], room[2 * packed :]
     sums, tile = rest[: full * others], rest[block * block :]
-    found, names = np.empty(inputs + 16, np.int32), np.empty((2, block + 1), np.int64)
+    found, names = np.empty(inputs, np.int32), np.empty((2, block + 1), np.int64)
     bits, before = np.empty((2, registers), np.int64), np.empty((2, registers), np.int64)
     bits_p, before_p, names_p = bits[0, : full // lanes], before[0], names[0]
     other = 0 if same else 1
@@ -146,7 +146,7 @@ def rows_part(first, last, room, out, lanes, same, mask, live, counting, a_p, d_
             continue
         step_p, step = (rows + lanes - 1) // lanes * lanes, (columns + lanes - 1) // lanes * lanes
         _survivors(mask, i, dead, inputs, counting, found)
-        tile[: (rows + HEIGHT) * step] = 0
+        tile[: rows * step] = 0
         for start in range(0, work, CHUNK):
             end = min(start + CHUNK, work)
             _pack(a_p, found, start, end, bits_p, before_p, lanes, p_at, step_p)

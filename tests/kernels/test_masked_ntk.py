@@ -6,6 +6,7 @@ Run as `python test_masked_ntk.py`: the kernels between forbidden pages of memor
 import subprocess
 import sys
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -156,6 +157,14 @@ def test_threads_share_the_work(rng, monkeypatch):
         masked_ntk(a, d, mask, method=method)
     masked_ntk(a, d)
     assert {("rows_parallel", 2), ("pairs_parallel", 2), ("gram_parallel", 2)} == set(asked)
+
+
+@pytest.mark.parametrize("costs", [np.ones(1600), np.arange(1.0, 1601), np.ones(5)])
+def test_parts_cost_about_the_same(costs):
+    borders = module._shares(costs)
+    assert borders[0] == 0 and borders[-1] == len(costs) and len(borders) == min(16, len(costs)) + 1
+    parts = [costs[first:last].sum() for first, last in pairwise(borders)]
+    assert max(parts) <= costs.sum() / len(parts) + costs.max()
 
 
 @pytest.mark.parametrize("n, density, method", [(64, 0.1, "rows"), (64, 0.5, "rows"), (64, 1, "rows"), (4, 0.5, "pairs"),

@@ -81,6 +81,23 @@ def test_more_rows_than_shares(rng, monkeypatch):
 
 
 @runs
+@pytest.mark.parametrize("n, outputs, blocks", [(3, 7, 7), (3, 70, 64), (33, 2, 6), (3, 0, 1)])
+def test_rows_are_shared_by_many_blocks(monkeypatch, n, outputs, blocks):
+    """Tiles of 32 samples times shares of the rows, 64 at most; nothing is run."""
+
+    class Spy:
+        def __getitem__(self, launched):
+            grids.append(launched)
+            return lambda *what: None
+
+    grids = []
+    monkeypatch.setattr(masked_ntk_cuda, "sums_kernel_32", Spy())
+    arrays = np.ones((n, 1), np.float32), np.ones((n, outputs), np.float32), np.ones((outputs, 1), bool)
+    masked_ntk(*(cuda.to_device(array) for array in arrays))
+    assert grids == [(blocks, masked_ntk_cuda.THREADS)]
+
+
+@runs
 def test_long_sums_go_to_double_precision():
     """600 terms that float32 cannot add to the first: there, 2^25 + 1 is 2^25."""
     a, d = np.ones((1, 901), np.float32), np.ones((1, 1), np.float32)
@@ -123,7 +140,7 @@ def test_in_the_simulator():
     found = subprocess.run(command, env=environment | {"NUMBA_ENABLE_CUDASIM": "1"}, stdin=subprocess.DEVNULL,
                            capture_output=True, text=True, check=False)  # fmt: skip
     assert found.returncode == 0, found.stdout + found.stderr
-    assert re.search(r"^11 passed", found.stdout, re.MULTILINE), found.stdout
+    assert re.search(r"^15 passed", found.stdout, re.MULTILINE), found.stdout
 
 
 @pytest.fixture(scope="module", params=[(7, 5), (9, 0)], ids=["sm_75", "sm_90"])

@@ -92,11 +92,11 @@ def by_layers(network: Network, method: str) -> np.ndarray:
 
 
 def jacobian(network: Network) -> np.ndarray:
-    """The gradient by every weight, dead ones included, of all samples at once."""
+    """The gradient by every weight of all samples at once; by dead ones it is 0, since the network multiplies by the mask."""
     found = torch.func.jacrev(network.output)(network.weights, network.x)
     kernel = torch.zeros(len(network.x), len(network.x))
-    for gradient, mask in zip(found, network.masks, strict=True):
-        flat = (gradient * mask).flatten(1)
+    for gradient in found:
+        flat = gradient.flatten(1)
         kernel += flat @ flat.T
     return kernel.numpy()
 
