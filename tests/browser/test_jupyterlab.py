@@ -34,8 +34,9 @@ RUN = [lab for lab in LABS if lab == ALWAYS or lab in changed_labs(ROOT)]
 
 @pytest.fixture(scope="module")
 def server(chromium, tmp_path_factory):
-    """JupyterLab over a copy of the labs; chromium first, so that nothing starts where there is no browser."""
+    """JupyterLab over a copy of the labs and the records; chromium first, so that nothing starts where there is none."""
     labs = tmp_path_factory.mktemp("labs") / "notebooks"
+    shutil.copytree(ROOT / "kernels" / "recorded", labs.parent / "kernels" / "recorded")
     shutil.copytree(ROOT / "notebooks", labs, ignore=shutil.ignore_patterns(".*", "*.partial*"))
     with jupyterlab(labs, tmp_path_factory.mktemp("home")) as running:
         yield running
