@@ -49,6 +49,10 @@ class OneNetwork:
         self.model.train(was)
         return [_loss_and_accuracy(logits, y) for _ in only]
 
+    def rewire(self, step: int, engine: torch.optim.Optimizer) -> bool:
+        """Whether masks move at this step, in place of the optimizer's step. Here never; see sparse_training."""
+        return False
+
     def finish(self) -> None:
         """Nothing to write back: the model itself was trained."""
 
@@ -88,6 +92,10 @@ class StackedNetworks:
         logits = vmap(self._forward, in_dims=(0, None))(state, x)
         return [_loss_and_accuracy(logit, y) for logit in logits]
 
+    def rewire(self, step: int, engine: torch.optim.Optimizer) -> bool:
+        """Masks of stacked networks never move."""
+        return False
+
     @torch.no_grad()
     def finish(self) -> None:
         """Write the trained parameters back into the models."""
@@ -114,6 +122,15 @@ class DeadWeights:
     def clear(self) -> None:
         """Set the dead entries to +0."""
         self.bits.bitwise_and_(self.keep)
+
+    @property
+    def live(self) -> Tensor:
+        """The mask: bool, True = live."""
+        return self.keep != 0
+
+    def move(self, live: Tensor) -> None:
+        """From now on these entries live (bool, the same shape); `keep` stays where it is in memory."""
+        self.keep.copy_((~live).to(self.bits.dtype) - 1)
 
 
 def _loss_and_accuracy(logits: Tensor, y: Tensor) -> tuple[float, float]:

@@ -1,4 +1,6 @@
-"""How much to prune, and when: sparsity as a function of the round or the step."""
+"""How much to prune or to replace, and when: shares as a function of the round or the step."""
+
+import math
 
 from lttlib.arguments import require, require_sparsity
 
@@ -23,3 +25,35 @@ def cubic_sparsity(step: int, *, start: int, end: int, final: float, initial: fl
     require(start < end, "start", start, f"less than end = {end}", "pruning needs at least one step")
     progress = min(max((step - start) / (end - start), 0.0), 1.0)
     return final + (initial - final) * (1 - progress) ** 3
+
+
+def rigl_drop_fraction(step: int, *, alpha: float = 0.3, end: int) -> float:
+    """Share of the live weights that RigL replaces at `step`: alpha / 2 * (1 + cos(pi * step / end)), 0 from `end` on.
+
+    Starts at alpha and falls smoothly: big moves while the weights are young. Evci et al. 2020, arXiv:1911.11134, call
+    the last step T_end; alpha = 0.3 is theirs.
+    """
+    _require_share(alpha, "alpha")
+    return _cosine(step, alpha, 0.0, end)
+
+
+def itop_drop_fraction(step: int, *, initial: float = 0.5, final: float = 0.005, end: int) -> float:
+    """Share of the live weights replaced at `step` in ITOP: the same cosine, from `initial` down to `final` at `end`.
+
+    Liu et al. 2021, arXiv:2102.02887; their code calls it the death rate and lets `end` be the last step of training,
+    so that exploration never stops.
+    """
+    _require_share(initial, "initial")
+    _require_share(final, "final")
+    return _cosine(step, initial, final, end)
+
+
+def _cosine(step: int, first: float, last: float, end: int) -> float:
+    """Half a period of a cosine from `first` at step 0 to `last` at `end`; flat before and after."""
+    require(end >= 1, "end", end, "1 or more", "it is the step after which nothing moves")
+    progress = min(max(step / end, 0.0), 1.0)
+    return last + (first - last) / 2 * (1 + math.cos(math.pi * progress))
+
+
+def _require_share(value: float, name: str) -> None:
+    require(0 <= value <= 1, name, value, "a number in [0, 1]", "it is a share of the live weights")

@@ -75,7 +75,7 @@ def train(
     order and schedule go on from there, the optimizer starts afresh. schedule: step to a factor on the learning rate.
     validation: rows whose loss says where to stop early; training itself goes on to the end.
     """
-    return _loop(
+    return run_loop(
         OneNetwork(model, masks or {}), data, [seed], steps=steps, optimizer=optimizer, batch_size=batch_size,
         eval_every=eval_every, checkpoint=checkpoint, progress=progress, start=start, schedule=schedule,
         validation=validation,
@@ -119,7 +119,7 @@ def train_together(
         f"{len(models)}, one per model",
         "use {} for a dense model",
     )
-    return _loop(
+    return run_loop(
         StackedNetworks(models, masks), data, seeds, steps=steps, optimizer=optimizer, batch_size=batch_size,
         eval_every=eval_every, checkpoint=checkpoint, progress=progress, start=start, schedule=schedule,
         validation=validation,
@@ -171,29 +171,22 @@ class BatchOrder:
         return self._shuffled[position * self.batch_size : (position + 1) * self.batch_size]
 
 
-def _loop(
-    networks,
-    data,
-    seeds,
-    *,
-    steps,
-    optimizer,
-    batch_size,
-    eval_every,
-    checkpoint,
-    progress,
-    start,
-    schedule,
-    validation,
-) -> list[History]:
-    """The loop itself. There is one loss per network; their sum is minimized, which trains each alone."""
+def run_loop(
+    networks, data: Data, seeds: Sequence[int], *, steps, optimizer, batch_size, eval_every, checkpoint, progress, start,
+    schedule, validation, settings: dict | None = None, histories: list[History] | None = None,
+) -> list[History]:  # fmt: skip
+    """The loop itself. There is one loss per network; their sum is minimized, which trains each alone.
+
+    settings: what else must be the same to go on from a checkpoint. histories: where to record, else fresh ones.
+    """
     engine = optimizer([tensor for tensor in networks.state.values() if tensor.requires_grad])
     rates = [group["lr"] for group in engine.param_groups]
     require(steps >= 0, "steps", steps, "0 or more", "pass the total number of steps")
     require(0 <= start <= steps, "start", start, f"0 to steps = {steps}", "steps counts those before start, too")
-    histories = [History() for _ in seeds]
+    histories = histories or [History() for _ in seeds]
     orders = [BatchOrder(len(data.x_train), batch_size, seed) for seed in seeds]
-    saved = Checkpoint(checkpoint, {"seeds": list(seeds), "batch_size": batch_size, "start": start})
+    same = {"seeds": list(seeds), "batch_size": batch_size, "start": start} | (settings or {})
+    saved = Checkpoint(checkpoint, same)
     first = max(start, saved.load(networks.state, engine, histories))
     networks.clear_dead()
     since_record: list[Tensor] = []
@@ -207,7 +200,8 @@ def _loop(
         loss = networks.losses(data.x_train[rows], data.y_train[rows])
         engine.zero_grad()
         loss.sum().backward()
-        engine.step()
+        if not networks.rewire(step, engine):
+            engine.step()
         networks.clear_dead()
         since_record.append(loss.detach())
         last = step + 1 == steps
