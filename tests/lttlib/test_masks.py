@@ -58,6 +58,13 @@ def test_topk_keeps_the_largest_and_the_lowest_index_of_ties(scores, data):
     assert mask.nonzero().flatten().tolist() == sorted(expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64])
+def test_topk_is_the_same_for_all_kinds_of_numbers(dtype):
+    scores = torch.tensor([[3, -1, 3, 0], [2, 3, -7, 2]]).to(dtype)
+    expected = {0: [], 2: [0, 2], 3: [0, 2, 5], 4: [0, 2, 4, 5], 5: [0, 2, 4, 5, 7], 8: list(range(8))}
+    assert {k: topk_mask(scores, k).flatten().nonzero().flatten().tolist() for k in expected} == expected
+
+
 def test_topk_counts_ties_in_flat_order_and_keeps_the_shape():
     assert topk_mask(torch.ones(3, 40), 41).tolist() == [[True] * 40, [True] + [False] * 39, [False] * 40]
 
