@@ -89,14 +89,22 @@ def test_rigl_has_the_mean_of_the_paper(interval, cycles, live):
     assert found == pytest.approx(cycles * (interval + 1) * mean + (interval + 1) * 3 * sparse)
 
 
+def test_a_layer_used_twice_counts_twice():
+    layer = nn.Linear(4, 4)
+    assert weight_uses(nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(4, 3)), torch.zeros(2, 4)) == {
+        "0.weight": 2,
+        "3.weight": 1,
+    }
+
+
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("distribution", ["uniform", "erk"])
-def test_against_a_real_run(method, distribution):
+@pytest.mark.parametrize("distribution, interval", [("uniform", 1), ("erk", 4)])
+def test_against_a_real_run(method, distribution, interval):
     """Independent: sum over the steps of a run, with the masks it really had."""
     model, steps, masks_at = net(), 20, {}
     start = {name: torch.ones_like(weight) > 0 for name, weight in prunable(model).items()}
     if method != "dense":
-        run = train_sparse(model, DATA, method=method, density=0.2, distribution=distribution, steps=steps, interval=4, seed=0,
+        run = train_sparse(model, DATA, method=method, density=0.2, distribution=distribution, steps=steps, interval=interval, seed=0,
                            batch_size=16, progress=False, watch=lambda t, m: masks_at.update({t: m}))  # fmt: skip
         assert live_counts(run.masks) == {name: int(mask.sum()) for name, mask in run.masks.items()}
     total, dense = 0, 2 * (48 + 24)
@@ -107,7 +115,7 @@ def test_against_a_real_run(method, distribution):
         now = masks_at.get(step, now)
     densities = layer_densities({name: mask.shape for name, mask in start.items()}, 0.2, distribution)
     uses = weight_uses(model, DATA.x_train)
-    found = training_flops(method, uses, sizes_of(model), densities, steps=steps, batch_size=16, interval=4)
+    found = training_flops(method, uses, sizes_of(model), densities, steps=steps, batch_size=16, interval=interval)
     assert found == 16 * total and uses == {"0.weight": 1, "2.weight": 1}
 
 
