@@ -34,7 +34,7 @@ def rigl_drop_fraction(step: int, *, alpha: float = 0.3, end: int) -> float:
     the last step T_end; alpha = 0.3 is theirs.
     """
     _require_share(alpha, "alpha")
-    return _cosine(step, alpha, 0.0, end)
+    return cosine(step, first=alpha, last=0.0, end=end)
 
 
 def itop_drop_fraction(step: int, *, initial: float = 0.5, final: float = 0.005, end: int) -> float:
@@ -45,11 +45,14 @@ def itop_drop_fraction(step: int, *, initial: float = 0.5, final: float = 0.005,
     """
     _require_share(initial, "initial")
     _require_share(final, "final")
-    return _cosine(step, initial, final, end)
+    return cosine(step, first=initial, last=final, end=end)
 
 
-def _cosine(step: int, first: float, last: float, end: int) -> float:
-    """Half a period of a cosine from `first` at step 0 to `last` at `end`; flat before and after."""
+def cosine(step: int, *, first: float = 1.0, last: float = 0.0, end: int) -> float:
+    """Half a period of a cosine from `first` at step 0 to `last` at `end`; flat before and after.
+
+    As it stands a factor on the learning rate; Loshchilov & Hutter 2017, arXiv:1608.03983.
+    """
     require(end >= 1, "end", end, "1 or more", "it is the step after which nothing moves")
     progress = min(max(step / end, 0.0), 1.0)
     return last + (first - last) / 2 * (1 + math.cos(math.pi * progress))

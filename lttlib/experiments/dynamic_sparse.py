@@ -2,11 +2,12 @@
 
 Parts of a run: "densities", all arms over densities; "intervals", how often masks move against what they explore and
 reach (Liu et al. 2021, arXiv:2102.02887); "widths", random static masks as the network grows (Liu et al. 2022,
-arXiv:2202.02643); "convolutions", LeNet-5 at one density. Test accuracy of the last evaluation; nothing is tuned per arm.
+arXiv:2202.02643); "convolutions", LeNet-5 at one density. Test accuracy of the last evaluation; the learning rate falls to 0 along a cosine, however long the
+run, and nothing is tuned per arm. "training flops" of the arm with RigL's last mask leave out the search for the mask.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -14,23 +15,55 @@ from torch import nn
 
 from lttlib.arguments import require_choice
 from lttlib.data import Data, digits, disguised_digits, mnist
+from lttlib.dst import layer_densities
 from lttlib.experiments.lottery_tickets import generator
 from lttlib.masks import prunable
 from lttlib.models import initialize, lenet5, mlp
-from lttlib.sparse_training import train_sparse
-from lttlib.training import Optimizer, train
+from lttlib.schedules import cosine, itop_drop_fraction
+from lttlib.sparse_flops import forward_flops, live_counts, training_flops, weight_uses
+from lttlib.sparse_training import SparseRun, train_sparse
+from lttlib.training import SGD, Optimizer, train
 
 PARTS = ("densities", "intervals", "widths", "convolutions")
-ARMS: Mapping[str, dict] = {  # of "densities"; times: steps over those of the others
-    "static, uniform": {"method": "static", "distribution": "uniform"},
-    "static, ERK": {"method": "static", "distribution": "erk"},
-    "SET, ERK": {"method": "set", "distribution": "erk"},
-    "RigL, uniform": {"method": "rigl", "distribution": "uniform"},
-    "RigL, ERK": {"method": "rigl", "distribution": "erk"},
-    "RigL, ERK, 5 times as long": {"method": "rigl", "distribution": "erk", "times": 5},
-    "gradual pruning, ERK": {"method": "gmp", "distribution": "erk"},
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train at a density. times: length of the run over that of the others.
+
+    rescaled: initial weights over the root of their layer's density, so that a sparse layer passes on as much as a dense
+    one. updates: with it the settings of ITOP, that many updates until the last step and half of the weights replaced
+    at first; without it the setting's interval and RigL's fractions. hindsight: the masks with which RigL ended, kept
+    still from the same initial weights.
+    """
+
+    method: str
+    distribution: str = "erk"
+    times: int = 1
+    rescaled: bool = False
+    updates: int | None = None
+    hindsight: bool = False
+
+
+LONG = "RigL, ERK, 5 times as long"
+# ITOP: 200 epochs of 391 steps with an update every 1,500 (SET) or 4,000 (RigL); rescaled, for its networks have batch norm
+ARMS: Mapping[str, Arm] = {
+    "static, uniform": Arm("static", "uniform"),
+    "static, ERK": Arm("static"),
+    "static, ERK, rescaled": Arm("static", rescaled=True),
+    "static, RigL's last mask": Arm("static", hindsight=True),
+    "SET, ERK": Arm("set"),
+    "SET, ERK, rescaled": Arm("set", rescaled=True),
+    "SET, ITOP's settings": Arm("set", rescaled=True, updates=52),
+    "RigL, uniform": Arm("rigl", "uniform"),
+    "RigL, ERK": Arm("rigl"),
+    "RigL, ERK, rescaled": Arm("rigl", rescaled=True),
+    "RigL, ITOP's settings": Arm("rigl", rescaled=True, updates=19),
+    LONG: Arm("rigl", times=5),
+    "gradual pruning, ERK": Arm("gmp"),
 }
-CONVOLUTION_ARMS = tuple(name for name in ARMS if "5 times" not in name)
+DENSE = {"dense": 1, "dense, 5 times as long": 5}
+CONVOLUTION_ARMS = ("static, uniform", "static, ERK", "SET, ERK", "RigL, ERK", "gradual pruning, ERK")
 
 
 @dataclass(frozen=True)
@@ -44,6 +77,7 @@ class Setting:
     steps: int
     interval: int
     densities: tuple[float, ...]
+    long_densities: tuple[float, ...]
     intervals: tuple[int, ...]
     interval_densities: tuple[float, ...]
     widths: tuple[int, ...]
@@ -60,16 +94,16 @@ class Setting:
         return initialize(lenet5(generator=generator(seed)), generator(seed))
 
 
-MOMENTUM = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
-SMALL = {"hidden": (64, 128, 64), "optimizer": MOMENTUM, "batch_size": 64, "steps": 1500, "interval": 50,
-         "densities": (0.2, 0.1, 0.05, 0.03, 0.02), "intervals": (10, 25, 50, 100, 400), "interval_densities": (0.03,),
+ADAM = partial(torch.optim.Adam, lr=1e-3)
+SMALL = {"hidden": (64, 128, 64), "optimizer": SGD, "batch_size": 64, "steps": 1500, "interval": 50,
+         "densities": (0.2, 0.1, 0.05, 0.03, 0.02), "long_densities": (0.1, 0.05, 0.03, 0.02),
+         "intervals": (10, 25, 50, 100, 400), "interval_densities": (0.03,),
          "widths": (16, 32, 64, 128, 256), "width_densities": (0.1,), "convolution_density": None}  # fmt: skip
 SETTINGS = {
     "digits": Setting(digits, **SMALL),
     "disguised digits": Setting(disguised_digits, **SMALL),
-    "mnist": Setting(mnist, (300, 100), partial(torch.optim.SGD, lr=0.05, momentum=0.9), 100, 6000, 100,
-                     (0.2, 0.1, 0.05, 0.02), (10, 30, 100, 300, 1000), (0.05, 0.02), (30, 100, 300, 1000), (0.2, 0.05),
-                     0.05),
+    "mnist": Setting(mnist, (300, 100), SGD, 100, 3000, 100, (0.2, 0.1, 0.05, 0.02), (0.05, 0.02),
+                     (10, 30, 100, 300, 1000), (0.02,), (30, 100, 300, 1000), (0.2, 0.05), 0.05),
 }  # fmt: skip
 
 
@@ -79,9 +113,9 @@ def cells(data: str, seeds: int) -> list[dict]:
     setting, grid = SETTINGS[data], []
     for seed in range(seeds):
         where = {"data": data, "seed": seed}
-        grid.append(where | {"part": "densities", "arm": "dense", "value": 1.0})
-        grid += [where | {"part": "densities", "arm": arm, "value": density}
-                 for density in setting.densities for arm in ARMS]  # fmt: skip
+        grid += [where | {"part": "densities", "arm": arm, "value": 1.0} for arm in DENSE]
+        grid += [where | {"part": "densities", "arm": arm, "value": density} for density in setting.densities
+                 for arm in ARMS if arm != LONG or density in setting.long_densities]  # fmt: skip
         grid += [where | {"part": "intervals", "arm": f"{method}, {interval}", "value": density}
                  for density in setting.interval_densities for method in ("set", "rigl")
                  for interval in setting.intervals]  # fmt: skip
@@ -106,13 +140,14 @@ def run(data: str, part: str, arm: str, value: float, seed: int) -> list[dict]:
 
 
 def density_row(setting: Setting, data: Data, arm: str, density: float, seed: int) -> dict:
-    """An arm of ARMS, or "dense"."""
-    return _trained(setting, data, setting.network(data, seed), arm, density, seed)
+    """An arm of ARMS or of DENSE."""
+    return _trained(setting, data, partial(setting.network, data, seed), arm, density, seed)
 
 
 def convolution_row(setting: Setting, data: Data, arm: str, density: float, seed: int) -> dict:
-    """As density_row, with LeNet-5."""
-    return _trained(setting, data, setting.convolutional(seed), arm, density, seed)
+    """As density_row, with LeNet-5: half as many steps, and Adam, for SGD at our rate diverges on it."""
+    setting = replace(setting, steps=setting.steps // 2, optimizer=ADAM)
+    return _trained(setting, data, partial(setting.convolutional, seed), arm, density, seed)
 
 
 def interval_row(setting: Setting, data: Data, arm: str, density: float, seed: int) -> dict:
@@ -127,7 +162,7 @@ def width_row(setting: Setting, data: Data, arm: str, width: int, seed: int) -> 
     hidden = tuple(max(1, round(units * width / setting.hidden[0])) for units in setting.hidden)
     model = setting.network(data, seed, hidden)
     if arm == "dense":
-        return _dense(setting, data, model, seed)
+        return _dense(setting, data, model, seed, setting.steps)
     options = {"method": "static", "distribution": "erk", "density": float(arm.split(", ")[1])}
     return _sparse(setting, data, model, seed, setting.steps, options)
 
@@ -135,29 +170,66 @@ def width_row(setting: Setting, data: Data, arm: str, width: int, seed: int) -> 
 RUNS = {"densities": density_row, "intervals": interval_row, "widths": width_row, "convolutions": convolution_row}
 
 
-def _trained(setting: Setting, data: Data, model: nn.Module, arm: str, density: float, seed: int) -> dict:
-    if arm == "dense":
-        return _dense(setting, data, model, seed)
-    options = dict(ARMS[arm]) | {"density": density, "interval": setting.interval}
-    steps = options.pop("times", 1) * setting.steps
-    return _sparse(setting, data, model, seed, steps, options)
+def _trained(
+    setting: Setting, data: Data, network: Callable[[], nn.Module], arm: str, density: float, seed: int
+) -> dict:
+    """network: a fresh one, the same at every call."""
+    if arm in DENSE:
+        return _dense(setting, data, network(), seed, DENSE[arm] * setting.steps)
+    how, steps = ARMS[arm], ARMS[arm].times * setting.steps
+    options = {"method": how.method, "distribution": how.distribution, "density": density, "interval": setting.interval}
+    if how.updates is not None:
+        options |= {"interval": steps // how.updates, "end": steps, "drop": partial(itop_drop_fraction, end=steps)}
+    model = network()
+    if how.rescaled:
+        _rescale(model, density, how.distribution)
+    if not how.hindsight:
+        return _sparse(setting, data, model, seed, steps, options)
+    found = _run(setting, data, network(), seed, steps, options | {"method": "rigl"})
+    return _sparse(setting, data, model, seed, steps, {"method": "static", "masks": found.masks})
 
 
-def _dense(setting: Setting, data: Data, model: nn.Module, seed: int) -> dict:
-    history = train(model, data, steps=setting.steps, optimizer=setting.optimizer, batch_size=setting.batch_size,
-                    seed=seed, progress=False)  # fmt: skip
-    weights = sum(weight.numel() for weight in prunable(model).values())
-    return {"steps": setting.steps, "accuracy": history.test_accuracy[-1], "live": weights}
+@torch.no_grad()
+def _rescale(model: nn.Module, density: float, distribution: str) -> None:
+    weights = prunable(model)
+    shares = layer_densities({name: tuple(weight.shape) for name, weight in weights.items()}, density, distribution)
+    for name, weight in weights.items():
+        weight /= shares[name] ** 0.5
+
+
+def _dense(setting: Setting, data: Data, model: nn.Module, seed: int, steps: int) -> dict:
+    history = train(model, data, steps=steps, optimizer=setting.optimizer, batch_size=setting.batch_size,
+                    seed=seed, schedule=partial(cosine, end=steps), progress=False)  # fmt: skip
+    live = {name: weight.numel() for name, weight in prunable(model).items()}
+    uses = weight_uses(model, data.x_test[:1])
+    return {
+        "steps": steps,
+        "accuracy": history.test_accuracy[-1],
+        "live": sum(live.values()),
+        "inference flops": forward_flops(uses, live),
+        "training flops": training_flops("dense", uses, live, steps=steps, batch_size=setting.batch_size),
+    }
+
+
+def _run(setting: Setting, data: Data, model: nn.Module, seed: int, steps: int, options: dict) -> SparseRun:
+    return train_sparse(model, data, steps=steps, seed=seed, optimizer=setting.optimizer, progress=False,
+                        batch_size=setting.batch_size, schedule=partial(cosine, end=steps), **options)  # fmt: skip
 
 
 def _sparse(setting: Setting, data: Data, model: nn.Module, seed: int, steps: int, options: dict) -> dict:
-    found = train_sparse(model, data, steps=steps, seed=seed, optimizer=setting.optimizer,
-                         batch_size=setting.batch_size, progress=False, **options)  # fmt: skip
+    found = _run(setting, data, model, seed, steps, options)
+    live, uses = live_counts(found.masks), weight_uses(model, data.x_test[:1])
+    sizes = {name: mask.numel() for name, mask in found.masks.items()}
+    times = {"interval": options.get("interval", 1), "end": options.get("end")}
+    flops = training_flops(options["method"], uses, sizes, {name: live[name] / sizes[name] for name in sizes},
+                           steps=steps, batch_size=setting.batch_size, **times)  # fmt: skip
     return {
         "steps": steps,
         "accuracy": found.history.test_accuracy[-1],
-        "live": sum(int(mask.sum()) for mask in found.masks.values()),
-        "layers": {name: int(mask.sum()) for name, mask in found.masks.items()},
+        "live": sum(live.values()),
+        "inference flops": forward_flops(uses, live),
+        "training flops": flops,
+        "layers": live,
         "dead rows": {name: int((mask.flatten(1).sum(1) == 0).sum()) for name, mask in found.masks.items()},
         "updates": len(found.history.updates),
         "explored": found.exploration,
