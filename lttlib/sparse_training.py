@@ -109,6 +109,33 @@ def train_sparse(
     return SparseRun(network.history, network.masks(), network.ever_live)
 
 
+def first_masks(model: nn.Module, density: float, distribution: str, seed: int) -> dict[str, Tensor]:
+    """The random masks with which train_sparse starts: name to bool, for every prunable weight, on its device."""
+    weights = prunable(model)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    drawn = random_masks(shapes, layer_densities(shapes, density, distribution), draws(seed, 0))
+    return {name: drawn[name].to(weight.device) for name, weight in weights.items()}
+
+
+@torch.no_grad()
+def rescaled(model: nn.Module, masks: Masks) -> nn.Module:
+    """The model, its weights scaled in place so that each neuron has the variance that it had before its inputs went.
+
+    A row with fan-in n of which k inputs are live is multiplied by sqrt(n / k); rows without any are left alone. masks:
+    name to bool, every prunable weight. Evci et al. 2022, arXiv:2010.03533, draw sparse networks this way. Networks with
+    batch norm need it less.
+    """
+    weights = prunable(model)
+    require_same_keys(masks, weights, "masks", "prunable(model)")
+    for name, weight in weights.items():
+        require_mask(masks[name], weight.shape, f"masks[{name!r}]")
+        rows = masks[name].flatten(1)
+        factors = (rows.shape[1] / rows.sum(1).clamp(min=1)).sqrt()
+        factors[~rows.any(1)] = 1
+        weight *= factors.view(-1, *[1] * (weight.ndim - 1))
+    return model
+
+
 def draws(seed: int, step: int) -> torch.Generator:
     """The random numbers of one update; step 0 is the initial masks. Nothing to save: a resumed run draws the same."""
     state = np.random.SeedSequence([seed % 2**64, step]).generate_state(1, np.uint64)
@@ -117,15 +144,13 @@ def draws(seed: int, step: int) -> torch.Generator:
 
 def _drawn(model, method: str, density: float, distribution: str, updates: range, seed: int):
     """(initial masks, the densities that gmp ends with, else None)."""
+    if method != "gmp":
+        return first_masks(model, density, distribution, seed), None
+    require(len(updates) > 0, "interval, end", (updates.step, updates.stop), "an update before the end",
+            "gmp prunes only at updates")  # fmt: skip
     weights = prunable(model)
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    shares = layer_densities(shapes, density, distribution)
-    if method == "gmp":
-        require(len(updates) > 0, "interval, end", (updates.step, updates.stop), "an update before the end",
-                "gmp prunes only at updates")  # fmt: skip
-        return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}, shares
-    drawn = random_masks(shapes, shares, draws(seed, 0))
-    return {name: drawn[name].to(weight.device) for name, weight in weights.items()}, None
+    shares = layer_densities({n: tuple(w.shape) for n, w in weights.items()}, density, distribution)
+    return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}, shares
 
 
 def _given(model, method: str, masks: Masks) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Masks that move: static, SET, RigL and gradual pruning at equal counts, and what updates explore.
 
-Parts of a run: "densities", all arms over densities; "intervals", how often masks move against what they explore and
+Parts of a run: "densities", all arms over densities (ERK unless said); "intervals", how often masks move against what they explore and
 reach (Liu et al. 2021, arXiv:2102.02887); "widths", random static masks as the network grows (Liu et al. 2022,
 arXiv:2202.02643); "convolutions", LeNet-5 at one density. Test accuracy of the last evaluation; the learning rate falls to 0 along a cosine, however long the
 run, and nothing is tuned per arm. "training flops" of the arm with RigL's last mask leave out the search for the mask.
@@ -15,13 +15,12 @@ from torch import nn
 
 from lttlib.arguments import require_choice
 from lttlib.data import Data, digits, disguised_digits, mnist
-from lttlib.dst import layer_densities
 from lttlib.experiments.lottery_tickets import generator
 from lttlib.masks import prunable
 from lttlib.models import initialize, lenet5, mlp
 from lttlib.schedules import cosine, itop_drop_fraction
 from lttlib.sparse_flops import forward_flops, live_counts, training_flops, weight_uses
-from lttlib.sparse_training import SparseRun, train_sparse
+from lttlib.sparse_training import SparseRun, first_masks, rescaled, train_sparse
 from lttlib.training import SGD, Optimizer, train
 
 PARTS = ("densities", "intervals", "widths", "convolutions")
@@ -31,39 +30,37 @@ PARTS = ("densities", "intervals", "widths", "convolutions")
 class Arm:
     """A way to train at a density. times: length of the run over that of the others.
 
-    rescaled: initial weights over the root of their layer's density, so that a sparse layer passes on as much as a dense
-    one. updates: with it the settings of ITOP, that many updates until the last step and half of the weights replaced
-    at first; without it the setting's interval and RigL's fractions. hindsight: the masks with which RigL ended, kept
-    still from the same initial weights.
+    rescaled: see the function; without it the initial weights are those of the dense network. updates: with it the settings of ITOP, that many updates until the
+    last step and half of the weights replaced at first; without it the setting's interval and RigL's fractions.
+    hindsight: the masks with which RigL ended, kept still, from the same initial weights.
     """
 
     method: str
     distribution: str = "erk"
     times: int = 1
-    rescaled: bool = False
+    rescaled: bool = True
     updates: int | None = None
     hindsight: bool = False
 
 
-LONG = "RigL, ERK, 5 times as long"
-# ITOP: 200 epochs of 391 steps with an update every 1,500 (SET) or 4,000 (RigL); rescaled, for its networks have batch norm
-ARMS: Mapping[str, Arm] = {
+LONG = "RigL, 5 times as long"
+ARMS: Mapping[str, Arm] = {  # ITOP: 200 epochs of 391 steps, an update every 1,500 (SET) or every 4,000 (RigL)
+    "static": Arm("static"),
+    "SET": Arm("set"),
+    "RigL": Arm("rigl"),
     "static, uniform": Arm("static", "uniform"),
-    "static, ERK": Arm("static"),
-    "static, ERK, rescaled": Arm("static", rescaled=True),
-    "static, RigL's last mask": Arm("static", hindsight=True),
-    "SET, ERK": Arm("set"),
-    "SET, ERK, rescaled": Arm("set", rescaled=True),
-    "SET, ITOP's settings": Arm("set", rescaled=True, updates=52),
     "RigL, uniform": Arm("rigl", "uniform"),
-    "RigL, ERK": Arm("rigl"),
-    "RigL, ERK, rescaled": Arm("rigl", rescaled=True),
-    "RigL, ITOP's settings": Arm("rigl", rescaled=True, updates=19),
+    "static, dense start": Arm("static", rescaled=False),
+    "SET, dense start": Arm("set", rescaled=False),
+    "RigL, dense start": Arm("rigl", rescaled=False),
+    "static, RigL's last mask": Arm("static", hindsight=True),
+    "SET, ITOP's settings": Arm("set", updates=52),
+    "RigL, ITOP's settings": Arm("rigl", updates=19),
     LONG: Arm("rigl", times=5),
-    "gradual pruning, ERK": Arm("gmp"),
+    "gradual pruning": Arm("gmp", rescaled=False),
 }
 DENSE = {"dense": 1, "dense, 5 times as long": 5}
-CONVOLUTION_ARMS = ("static, uniform", "static, ERK", "SET, ERK", "RigL, ERK", "gradual pruning, ERK")
+CONVOLUTION_ARMS = ("static", "SET", "RigL", "static, uniform", "gradual pruning")
 
 
 @dataclass(frozen=True)
@@ -151,20 +148,22 @@ def convolution_row(setting: Setting, data: Data, arm: str, density: float, seed
 
 
 def interval_row(setting: Setting, data: Data, arm: str, density: float, seed: int) -> dict:
-    """arm: "set, 100" for updates every 100 steps; ERK."""
+    """arm: "set, 100" for updates every 100 steps; ERK, rescaled."""
     method, interval = arm.split(", ")
-    options = {"method": method, "distribution": "erk", "density": density, "interval": int(interval)}
-    return _sparse(setting, data, setting.network(data, seed), seed, setting.steps, options)
+    model = setting.network(data, seed)
+    masks = first_masks(model, density, "erk", seed)
+    options = {"method": method, "masks": masks, "interval": int(interval)}
+    return _sparse(setting, data, rescaled(model, masks), seed, setting.steps, options)
 
 
 def width_row(setting: Setting, data: Data, arm: str, width: int, seed: int) -> dict:
-    """arm: "dense" or "static, 0.05" (ERK). width: units of the first hidden layer; the others keep their proportions."""
+    """arm: "dense" or "static, 0.05" (ERK, rescaled). width: units of the first hidden layer; the others keep their share."""
     hidden = tuple(max(1, round(units * width / setting.hidden[0])) for units in setting.hidden)
     model = setting.network(data, seed, hidden)
     if arm == "dense":
         return _dense(setting, data, model, seed, setting.steps)
-    options = {"method": "static", "distribution": "erk", "density": float(arm.split(", ")[1])}
-    return _sparse(setting, data, model, seed, setting.steps, options)
+    masks = first_masks(model, float(arm.split(", ")[1]), "erk", seed)
+    return _sparse(setting, data, rescaled(model, masks), seed, setting.steps, {"method": "static", "masks": masks})
 
 
 RUNS = {"densities": density_row, "intervals": interval_row, "widths": width_row, "convolutions": convolution_row}
@@ -176,25 +175,18 @@ def _trained(
     """network: a fresh one, the same at every call."""
     if arm in DENSE:
         return _dense(setting, data, network(), seed, DENSE[arm] * setting.steps)
-    how, steps = ARMS[arm], ARMS[arm].times * setting.steps
-    options = {"method": how.method, "distribution": how.distribution, "density": density, "interval": setting.interval}
+    how, steps, model = ARMS[arm], ARMS[arm].times * setting.steps, network()
+    options = {"method": how.method, "interval": setting.interval}
     if how.updates is not None:
         options |= {"interval": steps // how.updates, "end": steps, "drop": partial(itop_drop_fraction, end=steps)}
-    model = network()
-    if how.rescaled:
-        _rescale(model, density, how.distribution)
-    if not how.hindsight:
-        return _sparse(setting, data, model, seed, steps, options)
-    found = _run(setting, data, network(), seed, steps, options | {"method": "rigl"})
-    return _sparse(setting, data, model, seed, steps, {"method": "static", "masks": found.masks})
-
-
-@torch.no_grad()
-def _rescale(model: nn.Module, density: float, distribution: str) -> None:
-    weights = prunable(model)
-    shares = layer_densities({name: tuple(weight.shape) for name, weight in weights.items()}, density, distribution)
-    for name, weight in weights.items():
-        weight /= shares[name] ** 0.5
+    if how.method == "gmp":
+        return _sparse(setting, data, model, seed, steps, options | {"density": density, "distribution": "erk"})
+    masks = first_masks(model, density, how.distribution, seed)
+    if how.hindsight:
+        searched = rescaled(network(), masks) if how.rescaled else network()
+        masks = _run(setting, data, searched, seed, steps, options | {"method": "rigl", "masks": masks}).masks
+    model = rescaled(model, masks) if how.rescaled else model
+    return _sparse(setting, data, model, seed, steps, options | {"masks": masks})
 
 
 def _dense(setting: Setting, data: Data, model: nn.Module, seed: int, steps: int) -> dict:
