@@ -92,7 +92,7 @@ class Setting:
 
 
 ADAM = partial(torch.optim.Adam, lr=1e-3)
-SMALL = {"hidden": (64, 128, 64), "optimizer": SGD, "batch_size": 64, "steps": 1500, "interval": 50,
+SMALL = {"hidden": (128, 64), "optimizer": SGD, "batch_size": 64, "steps": 1500, "interval": 50,
          "densities": (0.2, 0.1, 0.05, 0.03, 0.02), "long_densities": (0.1, 0.05, 0.03, 0.02),
          "intervals": (10, 25, 50, 100, 400), "interval_densities": (0.03,),
          "widths": (16, 32, 64, 128, 256), "width_densities": (0.1,), "convolution_density": None}  # fmt: skip
