@@ -16,7 +16,7 @@ from lttlib.dst import exploration_rate, layer_densities, update_steps
 from lttlib.masks import prunable
 from lttlib.models import mlp
 from lttlib.schedules import cubic_sparsity, rigl_drop_fraction
-from lttlib.sparse_training import METHODS, draws, train_sparse
+from lttlib.sparse_training import METHODS, draws, first_masks, rescaled, train_sparse
 from lttlib.training import SGD, BatchOrder, train
 
 quick = partial(train_sparse, data=DATA, seed=3, batch_size=16, progress=False, density=0.3, distribution="erk")
@@ -306,3 +306,22 @@ def test_value_errors(call, words):
 def test_masks_of_some_layers_only():
     masks = {"0.weight": half_masks()["0.weight"]}
     assert_one_line_error(lambda: bare(masks=masks), "masks", "prunable(model)", "2.weight", error=KeyError)
+
+
+def test_first_masks_are_those_that_training_starts_with():
+    seen = []
+    quick(net(0), method="static", steps=2, watch=lambda step, masks: seen.append(clones(masks)))
+    assert equal(seen[0], first_masks(net(0), 0.3, "erk", 3))
+    assert not equal(seen[0], first_masks(net(0), 0.3, "erk", 4))
+
+
+def test_rescaled_rows_keep_their_variance():
+    """sqrt(n / k) by hand: 16 inputs of which 4 live double the weight; a row without inputs stays as it is."""
+    model = mlp((16, 3), generator=torch.Generator().manual_seed(0))
+    before = model[0].weight.detach().clone()
+    mask = torch.zeros(3, 16, dtype=torch.bool)
+    mask[0, :4] = mask[1, :] = True
+    assert rescaled(model, {"0.weight": mask}) is model
+    assert model[0].weight.equal(before * torch.tensor([2.0, 1.0, 1.0])[:, None])
+    assert_one_line_error(lambda: rescaled(model, {}), "masks", "0.weight", error=KeyError)
+    assert_one_line_error(lambda: rescaled(model, {"0.weight": mask[:2]}), "masks['0.weight']", "(3, 16)")
