@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -93,12 +94,8 @@ def draw_explored(rows: Sequence[Mapping], title: str) -> Figure:
         for interval, x, y in zip(intervals, explored, accuracy.mean(1), strict=True):
             ax.annotate(f"{interval}", (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7.5, color=color)
     ax.set(xscale="log", xlabel="weights ever live (%); numbers: steps between updates", ylabel="test accuracy")
-    ticks = [
-        tick for tick in (2, 3, 5, 10, 20, 40, 80) if tick < 1.4 * ax.get_xlim()[1] and tick > 0.7 * ax.get_xlim()[0]
-    ]
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = ax.get_xlim()
+    _plain_ticks(ax, [tick for tick in (2, 3, 5, 10, 20, 40, 80) if low <= tick <= high])
     ax.set_title(title)
     legend_below(fig, 2)
     return fig
@@ -118,7 +115,8 @@ def draw_operations(rows: Sequence[Mapping], density: float, title: str) -> Figu
         ax.plot(np.full(len(y), x), y, ".", color=color, markersize=2.5, alpha=0.6)
         ax.plot(x, y.mean(), marker, color=color, markersize=6, fillstyle="none" if "5 times" in arm else "full",
                 linestyle="none", label=arm)  # fmt: skip
-    ax.set(xscale="log", xlabel="training operations, dense = 1", ylabel="test accuracy", title=title)
+    ax.set(xscale="log", xlabel="training operations, dense = 1", ylabel="test accuracy", title=title, xlim=(0.015, 7))
+    _plain_ticks(ax, (0.02, 0.05, 0.1, 0.25, 1, 5))
     legend_below(fig, 2)
     return fig
 
@@ -133,9 +131,7 @@ def draw_widths(rows: Sequence[Mapping], title: str) -> Figure:
         label = arm if arm == "dense" else f"{100 * float(arm.split(', ')[1]):g}% live, random"
         draw_arms(ax, widths, values, role, label)
     ax.set(xscale="log", xlabel="units of the first hidden layer", ylabel="test accuracy", title=title)
-    ax.xaxis.set_major_locator(FixedLocator(widths))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    _plain_ticks(ax, widths)
     legend_below(fig, 3)
     return fig
 
@@ -149,6 +145,13 @@ def draw_dead(rows: Sequence[Mapping], layer: str, units: int, title: str) -> Fi
                          for d in densities]).T  # fmt: skip
         draw_arms(ax, [100 * density for density in densities], dead, role, label)
     live_axis(ax, sorted(100 * density for density in densities))
-    ax.set(ylabel="neurons without a live input (%)", title=title)
+    ax.set(ylabel="neurons without a live input (%)", title=title, ylim=(-3, 65))
     legend_below(fig, 3)
     return fig
+
+
+def _plain_ticks(ax: Axes, ticks: Sequence[float]) -> None:
+    """These ticks and no others, as plain numbers, on a logarithmic axis."""
+    ax.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
