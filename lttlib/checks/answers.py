@@ -228,13 +228,19 @@ def _is_stub(error: BaseException) -> bool:
 def _changed_arguments(case: Case, given: Case) -> str | None:
     changed = (_changed(before, after) for before, after in zip(case, given, strict=True))
     if any(changed):
-        return "Your function changed one of its arguments in place. Which line writes into a tensor that the caller still needs?"
+        return "Your function changed one of its arguments in place. Which line writes into something that the caller still needs?"
     return None
 
 
 def _changed(before, after) -> bool:
     if isinstance(before, dict):
         return before.keys() != after.keys() or any(_changed(before[key], after[key]) for key in before)
+    if isinstance(before, list):
+        return len(before) != len(after) or any(map(_changed, before, after))
+    if isinstance(before, np.ndarray):
+        return not (
+            isinstance(after, np.ndarray) and before.dtype == after.dtype and before.tobytes() == after.tobytes()
+        )
     if not isinstance(before, Tensor):
         return False
     return not (isinstance(after, Tensor) and before.dtype == after.dtype and torch.equal(before, after))

@@ -2,6 +2,7 @@
 
 from lttlib.checks import (
     lottery_tickets,
+    moving_masks,
     optimal_brain_damage,
     strong_lottery_tickets,
     tangent_kernel,
@@ -41,4 +42,9 @@ CHECKS = [
     tangent_kernel.check_pruned_kernel,
     tangent_kernel.check_layer_factors,
     tangent_kernel.check_relu_step,
+    moving_masks.check_rigl_update,
+    moving_masks.check_explored_share,
+    moving_masks.check_erk_counts,
+    moving_masks.check_most_explored,
+    moving_masks.check_explored_by_chance,
 ]
