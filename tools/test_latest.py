@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LATEST = ROOT / ".venv-latest"
 PYTHON = LATEST / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-TESTS = ("pytest", "pytest-xdist", "hypothesis", "nbval", "jupyterlab")
+TESTS = ("pytest", "pytest-xdist", "hypothesis", "nbval", "jupyterlab", "distributed")
 LAB = "notebooks/why_sparsity.ipynb"
 PIN = re.compile(r"^([\w.-]+)==([^\s;]+)", re.MULTILINE)
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"

@@ -14,7 +14,9 @@ from lttlib.experiments.runner import run_grid
 def names() -> list[str]:
     """All experiments: the modules of this package that define a grid."""
     return sorted(
-        m.name for m in pkgutil.iter_modules(lttlib.experiments.__path__) if m.name not in ("runner", "__main__")
+        m.name
+        for m in pkgutil.iter_modules(lttlib.experiments.__path__)
+        if m.name not in ("runner", "cluster", "__main__")
     )
 
 
@@ -24,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=names(), help="which experiment")
     parser.add_argument("--data", default="digits", help="digits, 'disguised digits' or mnist")
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0")
-    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
+    where.add_argument("--dask", metavar="ADDRESS", help="scheduler of a Dask cluster, host:port, instead of processes")
     parser.add_argument("--out", help="JSON file; default NAME_DATA.json. Started again, it goes on where it stopped")
     options = parser.parse_args(arguments)
     experiment = importlib.import_module(f"lttlib.experiments.{options.name}")
@@ -32,9 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
     command = f"python -m lttlib.experiments {shlex.join([options.name, '--data', options.data, '--seeds', str(options.seeds)])}"
     try:
         cells = experiment.cells(options.data, options.seeds)
-        record = run_grid(options.name, experiment.run, cells, out=out, command=command, jobs=options.jobs)
-    except (ValueError, OSError, FloatingPointError, DataError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        record = run_grid(
+            options.name, experiment.run, cells, out=out, command=command, jobs=options.jobs, dask=options.dask
+        )
+    except (ValueError, OSError, FloatingPointError, ImportError, DataError) as error:
+        print("error:", error, *getattr(error, "__notes__", []), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"stopped; the same command goes on with {out}.partial.jsonl", file=sys.stderr)

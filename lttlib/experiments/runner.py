@@ -4,6 +4,7 @@ Each finished run is one line of FILE.partial.jsonl, written with a single appen
 there, FILE is written atomically, with arguments, rows, machine, versions, commit and seconds.
 """
 
+import functools
 import json
 import os
 import time
@@ -16,6 +17,7 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from lttlib.arguments import require
+from lttlib.experiments.cluster import completed
 from lttlib.records import provenance, read_json, write_json
 
 Cell = Mapping[str, object]
@@ -29,12 +31,14 @@ def run_grid(
     out: str | Path,
     command: str,
     jobs: int = 1,
+    dask: str | None = None,
     progress: bool = True,
 ) -> dict:
     """Call run(**cell) for every cell that is not in `out` yet; returns the record, which then stands in `out`.
 
     run: a function at module level that returns rows (flat dicts of JSON values). cells: keyword arguments of each
-    run, JSON values. command: how to make the record anew. jobs: processes, one torch thread each.
+    run, JSON values. command: how to make the record anew. jobs: processes, one torch thread each. dask: address of a
+    scheduler whose workers take the place of these processes; every run then names its machine.
     """
     require(len(cells) > 0, "cells", "[]", "at least one", "check the seeds")
     out = Path(out)
@@ -42,7 +46,10 @@ def run_grid(
     done = _finished(out, partial, name)
     todo = [cell for cell in cells if _key(cell) not in done]
     partial.parent.mkdir(parents=True, exist_ok=True)
-    results = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_timed)(run, cell) for cell in todo)
+    if dask is not None and todo:
+        results = completed(name, functools.partial(_timed, run), todo, dask)
+    else:
+        results = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(_timed)(run, cell) for cell in todo)
     bar = tqdm(results, total=len(cells), initial=len(cells) - len(todo), desc=name, disable=not progress)
     for finished in bar:
         _append(partial, finished)
@@ -79,6 +86,9 @@ def _timed(run, cell: Cell) -> dict:
     start = time.perf_counter()
     try:
         found = run(**cell)
+    except Exception as error:
+        error.add_note(f"(in cell {_key(cell)})")
+        raise
     finally:
         torch.set_num_threads(threads)
     return {"cell": dict(cell), "rows": found, "seconds": round(time.perf_counter() - start, 2)}
