@@ -33,20 +33,19 @@ def exploring(data: str, method: str, density: str, often: str, seldom: str) -> 
     return _minus(found, f"{method}, {often}", f"{method}, {seldom}")
 
 
-def at_equal_exploration(data: str, density: str) -> list[float]:
-    """Accuracy of RigL minus that of SET at RigL's own share of weights ever live, in percentage points.
+def at_equal_exploration(data: str, density: str, interval: str) -> list[float]:
+    """Accuracy of RigL with this interval minus that of SET at the same share of weights ever live, in points.
 
-    RigL's run is the one that explored most. SET's accuracy there is read off the straight line between its two runs
-    around that share, on a logarithmic axis.
+    SET's accuracy there is read off the straight line between its two runs around that share, on a logarithmic axis.
     """
     found = rows(record(data), part="intervals", value=float(density))
     gaps = []
     for seed in sorted({row["seed"] for row in found}):
         mine = [row for row in found if row["seed"] == seed]
-        most = max((row for row in mine if row["arm"].startswith("rigl")), key=lambda row: row["explored"])
+        (rigl,) = (row for row in mine if row["arm"] == f"rigl, {interval}")
         line = sorted((np.log(row["explored"]), row["accuracy"]) for row in mine if row["arm"].startswith("set"))
-        there = np.interp(np.log(most["explored"]), *np.array(line).T)
-        gaps.append(100 * (most["accuracy"] - float(there)))
+        there = np.interp(np.log(rigl["explored"]), *np.array(line).T)
+        gaps.append(100 * (rigl["accuracy"] - float(there)))
     return gaps
 
 
