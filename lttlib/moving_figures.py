@@ -84,7 +84,7 @@ def draw_comparison(rows: Sequence[Mapping], comparison: str, title: str) -> Fig
 def draw_explored(rows: Sequence[Mapping], title: str) -> Figure:
     """Accuracy against the share of weights ever live, a point for each interval Delta T; rows: part "intervals"."""
     fig, ax = figure(3.4)
-    for method, label, role in (("set", "SET", "method"), ("rigl", "RigL", "dynamic")):
+    for method, label, role, offset in (("set", "SET", "method", (4, -9)), ("rigl", "RigL", "dynamic", (-7, 6))):
         color, dash, marker = ROLES[role]
         intervals = sorted({int(row["arm"].split(", ")[1]) for row in rows})
         accuracy = np.array([by_seed(rows, "accuracy", arm=f"{method}, {interval}") for interval in intervals])
@@ -92,7 +92,7 @@ def draw_explored(rows: Sequence[Mapping], title: str) -> Figure:
         ax.plot(np.repeat(explored, accuracy.shape[1]), accuracy.ravel(), ".", color=color, markersize=2.5, alpha=0.6)
         ax.plot(explored, accuracy.mean(1), color=color, linestyle=dash, marker=marker, label=label)
         for interval, x, y in zip(intervals, explored, accuracy.mean(1), strict=True):
-            ax.annotate(f"{interval}", (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7.5, color=color)
+            ax.annotate(f"{interval}", (x, y), xytext=offset, textcoords="offset points", fontsize=7.5, color=color)
     ax.set(xscale="log", xlabel="weights ever live (%); numbers: steps between updates", ylabel="test accuracy")
     low, high = ax.get_xlim()
     _plain_ticks(ax, [tick for tick in (2, 3, 5, 10, 20, 40, 80) if low <= tick <= high])

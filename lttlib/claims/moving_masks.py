@@ -61,12 +61,12 @@ def closing(data: str, density: str) -> list[float]:
     return list(100 * (gaps[0] - gaps[1]))
 
 
-def dead_neurons(data: str, density: str) -> list[float]:
-    """Neurons of the first layer without a live input, RigL minus static, in percentage points of the layer."""
+def dead_neurons(data: str, density: str, other: str = "static") -> list[float]:
+    """Neurons of the first layer without a live input, RigL minus another arm, in percentage points of the layer."""
     found = rows(record(data), part="densities", value=float(density))
     units = {"digits": 128, "mnist": 300}[data]
-    dead = [[row["dead rows"]["0.weight"] for row in found if row["arm"] == arm] for arm in ("RigL", "static")]
-    return [100 * (moved - still) / units for moved, still in zip(*dead, strict=True)]
+    dead = [[row["dead rows"]["0.weight"] for row in found if row["arm"] == arm] for arm in ("RigL", other)]
+    return [100 * (here - there) / units for here, there in zip(*dead, strict=True)]
 
 
 def _minus(found: list[dict], better: str, worse: str) -> list[float]:
