@@ -91,7 +91,10 @@ def draw_explored(rows: Sequence[Mapping], title: str) -> Figure:
         explored = 100 * np.array([by_seed(rows, "explored", arm=f"{method}, {i}").mean() for i in intervals])
         ax.plot(np.repeat(explored, accuracy.shape[1]), accuracy.ravel(), ".", color=color, markersize=2.5, alpha=0.6)
         ax.plot(explored, accuracy.mean(1), color=color, linestyle=dash, marker=marker, label=label)
+        named = intervals if method == "set" else (intervals[0], intervals[-1])  # RigL's points are close together
         for interval, x, y in zip(intervals, explored, accuracy.mean(1), strict=True):
+            if interval not in named:
+                continue
             ax.annotate(f"{interval}", (x, y), xytext=offset, textcoords="offset points", fontsize=7.5, color=color)
     ax.set(xscale="log", xlabel="weights ever live (%); numbers: steps between updates", ylabel="test accuracy")
     low, high = ax.get_xlim()
