@@ -30,7 +30,7 @@ WORKER = os.pathsep.join(map(str, (ROOT, ROOT / "kernels", HERE)))
 def start(folder: Path, *arguments: str, path: str = WORKER, **settings: str) -> subprocess.Popen:
     """python ARGUMENTS in a group of processes of its own; what it says is in folder/said."""
     places = {"PYTHONPATH": path, "DASK_TEMPORARY_DIRECTORY": str(folder)}
-    environment = os.environ | places | {f"DASK_DISTRIBUTED__{name}": value for name, value in settings.items()}
+    environment = os.environ | places | settings
     with (folder / "said").open("a") as said:
         return subprocess.Popen(
             [sys.executable, *arguments], cwd=folder, env=environment, stdout=said, stderr=said, start_new_session=True
@@ -43,7 +43,7 @@ def start_scheduler(folder: Path) -> tuple[subprocess.Popen, str]:
     (folder / "without" / "lttlib.py").write_text("raise ImportError('not here')")
     written = folder / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(written))
-    failures = {"SCHEDULER__ALLOWED_FAILURES": "0"}
+    failures = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     process = start(folder, "-m", "dask", "scheduler", *options, path=str(folder / "without"), **failures)
     wait_until(lambda: written.exists() and written.read_text().endswith("}"))
     return process, json.loads(written.read_text())["address"]
@@ -60,10 +60,8 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dask")
     scheduler, address = start_scheduler(folder)
     options = ("--nworkers", "2", "--nthreads", "1", "--no-dashboard", "--memory-limit", "0", "--host", "127.0.0.1")
-    settings = {
-        "NANNY__PRE_SPAWN_ENVIRON__OMP_NUM_THREADS": "2",
-        "WORKER__PROFILE__ENABLED": "False",
-    }  # slows imports down
+    settings = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    settings |= {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}  # it slows imports down
     workers = start(folder, "-m", "dask", "worker", address, *options, **settings)
     try:
         with Client(address, set_as_default=False) as client:
@@ -245,7 +243,7 @@ def test_a_finished_grid_asks_for_no_cluster(tmp_path):
     assert grid(tmp_path, ["quick"], None)["runs"] == grid(tmp_path, ["quick"], "127.0.0.1:1")["runs"]
 
 
-def test_no_workers_yet_and_a_scheduler_that_leaves(tmp_path, monkeypatch, capfd):
+def test_no_workers_yet_and_a_scheduler_that_leaves(tmp_path, monkeypatch, capfd, caplog):
     scheduler, address = start_scheduler(tmp_path)
     said = []
     monkeypatch.setattr(cluster.tqdm, "write", lambda text, file: (said.append(text), stop(scheduler)))
@@ -253,7 +251,7 @@ def test_no_workers_yet_and_a_scheduler_that_leaves(tmp_path, monkeypatch, capfd
     words = (address, "scheduler that stays", "goes on")
     assert_one_line_error(lambda: grid(tmp_path, ["quick"], address), *words, error=ConnectionError)
     assert said == [f"waiting for workers: dask worker {address} --nthreads 1"]
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "" and not [one for one in caplog.records if one.name == "distributed.client"]
 
 
 def test_without_dask_installed(tmp_path, monkeypatch, capsys):
