@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lttlib.experiments.dynamic_sparse import SETTINGS
 from lttlib.experiments.runner import by_seed, rows
 from lttlib.records import read_json
 
@@ -64,7 +65,7 @@ def closing(data: str, density: str) -> list[float]:
 def dead_neurons(data: str, density: str, other: str = "static") -> list[float]:
     """Neurons of the first layer without a live input, RigL minus another arm, in percentage points of the layer."""
     found = rows(record(data), part="densities", value=float(density))
-    units = {"digits": 128, "mnist": 300}[data]
+    units = SETTINGS[data].hidden[0]
     dead = [[row["dead rows"]["0.weight"] for row in found if row["arm"] == arm] for arm in ("RigL", other)]
     return [100 * (here - there) / units for here, there in zip(*dead, strict=True)]
 

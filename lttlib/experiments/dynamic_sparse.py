@@ -1,9 +1,10 @@
 """Masks that move: static, SET, RigL and gradual pruning at equal counts, and what updates explore.
 
-Parts of a run: "densities", all arms over densities (ERK unless said); "intervals", how often masks move against what they explore and
-reach (Liu et al. 2021, arXiv:2102.02887); "widths", random static masks as the network grows (Liu et al. 2022,
-arXiv:2202.02643); "convolutions", LeNet-5 at one density. Test accuracy of the last evaluation; the learning rate falls to 0 along a cosine, however long the
-run, and nothing is tuned per arm. "training flops" of the arm with RigL's last mask leave out the search for the mask.
+Parts of a run: "densities", all arms over densities (ERK unless said); "intervals", how often masks move against what
+they explore and reach (Liu et al. 2021, arXiv:2102.02887); "widths", random static masks as the network grows (Liu et
+al. 2022, arXiv:2202.02643); "convolutions", LeNet-5 at one density. Test accuracy of the last evaluation; the learning
+rate falls to 0 along a cosine, however long the run, and nothing is tuned per arm. "training flops" of the arm with
+RigL's last mask leave out the search for the mask.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,9 +31,10 @@ PARTS = ("densities", "intervals", "widths", "convolutions")
 class Arm:
     """A way to train at a density. times: length of the run over that of the others.
 
-    rescaled: see the function; without it the initial weights are those of the dense network. updates: with it the settings of ITOP, that many updates until the
-    last step and half of the weights replaced at first; without it the setting's interval and RigL's fractions.
-    hindsight: the masks with which RigL ended, kept still, from the same initial weights.
+    rescaled: see sparse_training.rescaled; without it the initial weights are those of the dense network. updates: with
+    it the settings of ITOP, that many updates until the last step and half of the weights replaced at first; without it
+    the setting's interval and RigL's fractions. hindsight: the masks with which RigL ended, kept still, from the same
+    initial weights, rescaled for these masks.
     """
 
     method: str

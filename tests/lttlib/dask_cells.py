@@ -1,4 +1,4 @@
-"""Cells for test_experiments_dask.py, which workers can import. As a script: the command line, with these cells."""
+"""Cells for test_cluster.py, which workers can import. As a script: the command line, with these cells."""
 
 import os
 import signal
