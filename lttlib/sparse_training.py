@@ -1,4 +1,4 @@
-"""Training with masks that move: static, SET, RigL and gradual magnitude pruning in one loop.
+"""Training with masks that move: static, SET, RigL, gradual magnitude pruning and Structured RigL in one loop.
 
     every step:          gradient step on all weights, then the dead ones back to 0
     at an update, instead: the mask of every layer moves (lttlib.dst), new weights and their moments start at 0
@@ -24,9 +24,10 @@ from lttlib.masks import density as live_share
 from lttlib.masks import prunable, random_masks
 from lttlib.networks import Masks, OneNetwork
 from lttlib.schedules import rigl_drop_fraction
+from lttlib.srigl import constant_fan_in_masks, srigl_step
 from lttlib.training import SGD, History, Optimizer, Schedule, Validation, run_loop
 
-METHODS = ("static", "set", "rigl", "gmp")
+METHODS = ("static", "set", "rigl", "gmp", "srigl")
 Watch = Callable[[int, Masks], None]
 
 
@@ -65,6 +66,7 @@ def train_sparse(
     alpha: float = 0.3,
     end: int | None = None,
     drop: Schedule | None = None,
+    gamma: float = 0.3,
     masks: Masks | None = None,
     optimizer: Optimizer = SGD,
     batch_size: int = 64,
@@ -78,15 +80,17 @@ def train_sparse(
     """Train model in place with masks on all its prunable weights; returns a SparseRun.
 
     method: "static" never moves the masks, "set" and "rigl" see lttlib.dst, "gmp" starts dense and removes the smallest
-    |w| of each layer until density is reached at its last update. density in (0, 1] of all prunable weights and
+    |w| of each layer until density is reached at its last update, "srigl" see lttlib.srigl. density in (0, 1] of all prunable weights and
     distribution ("uniform", "er", "erk") over the layers give the counts of the initial random masks, or of gmp's last
-    ones; masks (name to bool, every prunable weight) start from others. Counts never change but in gmp. interval: steps
-    between updates. end: the first step that has none any more, by default three quarters of the steps. alpha: first
-    drop fraction of RigL's cosine, used for SET, too; drop: step to another fraction. seed: order of the data, initial
-    masks, SET's draws; all methods start from the same masks. watch(step, masks): called with the initial masks, as
+    ones; masks (name to bool, every prunable weight) start from others. Counts never change but in gmp and in srigl, whose
+    masks have constant fan-in and never more live weights than the others. interval: steps between updates. end: the first step that has none any more, by default three quarters of the steps. alpha: first
+    drop fraction of RigL's cosine, used for SET and SRigL, too; drop: step to another fraction. gamma: share of the fan-in
+    that must be salient for a neuron to survive in srigl, where the last layer loses none; 0 ablates no neuron. seed: order of the data, initial
+    masks, SET's draws; the unstructured methods start from the same masks. watch(step, masks): called with the initial masks, as
     step 0, and after each update, not for what a checkpoint already holds. The others: see training.train.
     """
     require_choice(method, METHODS, "method")
+    require(0 <= gamma <= 1, "gamma", gamma, "a number in [0, 1]", "it is a share of the fan-in; 0 ablates no neuron")
     end = 3 * steps // 4 if end is None else end
     require(end <= steps, "end", end, f"0 to steps = {steps}", "masks move only while training goes on")
     updates = update_steps(interval, end)
@@ -97,12 +101,14 @@ def train_sparse(
     else:
         require(density is None and distribution is None, "density, distribution", (density, distribution),
                 "None where masks are given", "the masks say what is live")  # fmt: skip
-        masks, final = _given(model, method, masks), None
+        masks = _given(model, method, masks)
+        final = {name: live_share({name: mask}) for name, mask in masks.items()} if method == "srigl" else None
     drop = partial(rigl_drop_fraction, alpha=alpha, end=end) if drop is None else drop
-    fractions = {step: drop(step) for step in updates} if method in ("set", "rigl") else {}
-    network = _MovingNetwork(model, masks, method, updates, fractions, final, seed, watch)
+    fractions = {step: drop(step) for step in updates} if method in ("set", "rigl", "srigl") else {}
+    network = _MovingNetwork(model, masks, method, updates, fractions, final, seed, watch, gamma)
     settings = {"method": method, "updates": [interval, end], "fractions": list(fractions.values()), "final": final,
                 "live": {name: int(mask.sum()) for name, mask in masks.items()}}  # fmt: skip
+    settings |= {"gamma": gamma} if method == "srigl" else {}
     run_loop(network, data, [seed], steps=steps, optimizer=optimizer, batch_size=batch_size, eval_every=eval_every,
              checkpoint=checkpoint, progress=progress, start=0, schedule=schedule, validation=validation,
              settings=settings, histories=[network.history])  # fmt: skip
@@ -143,13 +149,17 @@ def draws(seed: int, step: int) -> torch.Generator:
 
 
 def _drawn(model, method: str, density: float, distribution: str, updates: range, seed: int):
-    """(initial masks, the densities that gmp ends with, else None)."""
-    if method != "gmp":
+    """(initial masks, the densities that gmp ends with or that are srigl's budget, else None)."""
+    if method not in ("gmp", "srigl"):
         return first_masks(model, density, distribution, seed), None
+    weights = prunable(model)
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    shares = layer_densities(shapes, density, distribution)
+    if method == "srigl":
+        drawn = constant_fan_in_masks(shapes, shares, draws(seed, 0))
+        return {name: drawn[name].to(weight.device) for name, weight in weights.items()}, shares
     require(len(updates) > 0, "interval, end", (updates.step, updates.stop), "an update before the end",
             "gmp prunes only at updates")  # fmt: skip
-    weights = prunable(model)
-    shares = layer_densities({n: tuple(w.shape) for n, w in weights.items()}, density, distribution)
     return {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}, shares
 
 
@@ -166,10 +176,12 @@ def _given(model, method: str, masks: Masks) -> dict[str, Tensor]:
 class _MovingNetwork(OneNetwork):
     """One network whose masks move. They are part of its state, so a checkpoint holds them."""
 
-    def __init__(self, model, masks: Masks, method: str, updates: Sequence[int], fractions, final, seed: int, watch):
+    def __init__(
+        self, model, masks: Masks, method: str, updates: Sequence[int], fractions, final, seed: int, watch, gamma
+    ):
         super().__init__(model, masks)
         self.method, self.updates, self.fractions, self.final, self.seed = method, updates, fractions, final, seed
-        self.watch, self.history = watch, SparseHistory()
+        self.watch, self.gamma, self.history = watch, gamma, SparseHistory()
         self.weights = {name: weight for name, weight in model.named_parameters() if name in masks}
         self.dead = dict(zip(masks, self._dead, strict=True))
         self.ever_live = {name: mask.clone() for name, mask in masks.items()}
@@ -208,6 +220,10 @@ class _MovingNetwork(OneNetwork):
             return magnitude_step(weight, mask, gradual_count(mask.numel(), self.final[name], step, self.updates))
         if self.method == "set":
             return set_step(weight, mask, self.fractions[step], generator)
+        if self.method == "srigl":
+            last = name == list(self.weights)[-1]
+            return srigl_step(weight, weight.grad, mask, self.fractions[step], sparsity=1 - self.final[name],
+                              gamma=self.gamma, last_layer=last)  # fmt: skip
         return rigl_step(weight, weight.grad, mask, self.fractions[step])
 
 

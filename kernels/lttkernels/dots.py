@@ -79,6 +79,11 @@ def dot_products(indices, rows, grad, x, out, *, by_row: bool) -> None:
     cut = (0, -(-batch // WIDTH), WIDTH)
     what = (indices.reshape(-1), fan_in, rows, pack(grad, features, cut, by_row, "grad"), features,
             pack(x, inputs, cut, by_row), inputs, cut[1], out.reshape(-1))  # fmt: skip
+    dot_rows(count, *what)
+
+
+def dot_rows(count: int, *what) -> None:
+    """dot_products of `count` rows from arrays already in panels of WIDTH; `what` as _rows takes it after `last`."""
     threads = min(get_threads(), count)
     if threads > 1:
         _rows_parallel(threads, count, *what)

@@ -215,6 +215,17 @@ def fold(typing, a, b, distance):
 
 
 @intrinsic
+def gated(typing, gate, vector):
+    """vector where gate is above 0, or no number, and 0 elsewhere; gated(a, a) is the ReLU of a."""
+
+    def codegen(context, builder, signature, arguments):
+        nothing = ir.Constant(arguments[1].type, [0.0] * vector.lanes)
+        return builder.select(builder.fcmp_ordered("<=", arguments[0], nothing), nothing, arguments[1])
+
+    return vector(gate, vector), codegen
+
+
+@intrinsic
 def put(typing, array, position, value):
     """Write one float32 to array at a flat position."""
 

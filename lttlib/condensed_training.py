@@ -1,0 +1,189 @@
+"""Structured RigL without masks: training in which a dense weight never exists.
+
+The step is that of lttlib.srigl, its outcome the same. A growing connection is chosen by the gradient it would have,
+which needs the gradient of the dense weight: it is computed in blocks of rows, and of each block only the places that may
+grow are remembered. Values that stay carry their momentum to their new place; new ones start at 0, with no momentum.
+Lasby et al. 2023, arXiv:2305.02299. Book: "Structured RigL".
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from lttkernels.steepest import set_aside, steepest_in_rows, where_before
+from torch import Tensor
+
+from lttlib.arguments import require, require_finite
+from lttlib.condensed_mlp import BLOCK_ROWS, CondensedMLP, MovingLinear
+from lttlib.data import Data
+from lttlib.dst import update_steps
+from lttlib.masks import topk_mask
+from lttlib.networks import OneNetwork
+from lttlib.schedules import rigl_drop_fraction
+from lttlib.sparse_training import SparseHistory
+from lttlib.srigl import drop_counts, row_topk_mask, surviving_neurons
+from lttlib.training import SGD, Optimizer, Schedule, Validation, run_loop
+
+Watch = Callable[[int, CondensedMLP], None]
+
+
+def train_condensed(
+    model: CondensedMLP,
+    data: Data,
+    *,
+    steps: int,
+    seed: int,
+    interval: int = 100,
+    alpha: float = 0.3,
+    end: int | None = None,
+    drop: Schedule | None = None,
+    gamma: float = 0.3,
+    optimizer: Optimizer = SGD,
+    batch_size: int = 64,
+    eval_every: int | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    schedule: Schedule | None = None,
+    validation: Validation | None = None,
+    watch: Watch | None = None,
+) -> SparseHistory:
+    """Train model in place with SRigL; the same as train_sparse(method="srigl") with masks on dense weights.
+
+    seed: order of the data, nothing else. watch(step, model): called at step 0 and after each update. The optimizer must
+    act on each number alone, as SGD and Adam do. `explored` of the history stays empty: to know which weights were ever
+    live takes a dense mask. The others: see train_sparse.
+    """
+    end = 3 * steps // 4 if end is None else end
+    require(end <= steps, "end", end, f"0 to steps = {steps}", "masks move only while training goes on")
+    require(0 <= gamma <= 1, "gamma", gamma, "a number in [0, 1]", "it is a share of the fan-in; 0 ablates no neuron")
+    updates = update_steps(interval, end)
+    drop = partial(rigl_drop_fraction, alpha=alpha, end=end) if drop is None else drop
+    fractions = {step: drop(step) for step in updates}
+    network = _MovingCondensed(model, fractions, gamma, watch)
+    settings = {"updates": [interval, end], "fractions": list(fractions.values()), "gamma": gamma}
+    run_loop(network, data, [seed], steps=steps, optimizer=optimizer, batch_size=batch_size, eval_every=eval_every,
+             checkpoint=checkpoint, progress=progress, start=0, schedule=schedule, validation=validation,
+             settings=settings, histories=[network.history])  # fmt: skip
+    return network.history
+
+
+class _MovingCondensed(OneNetwork):
+    """A network whose patterns move; they are buffers, so a checkpoint holds them."""
+
+    def __init__(self, model: CondensedMLP, fractions: dict[int, float], gamma: float, watch: Watch | None):
+        super().__init__(model, {})
+        self.fractions, self.gamma, self.watch, self.history = fractions, gamma, watch, SparseHistory()
+        self._listen(True)  # the first step after a checkpoint may be an update
+        if watch is not None:
+            watch(0, model)
+
+    def _listen(self, listening: bool) -> None:
+        for layer in self.model.sparse_layers().values():
+            layer.listening, layer.heard = listening, None
+
+    def rewire(self, step: int, engine: torch.optim.Optimizer) -> bool:
+        """Move the patterns if this step is an update; True then, and there is no optimizer step."""
+        moving = step in self.fractions
+        if moving:
+            last = list(self.model.linear_layers())[-1]
+            for name, layer in self.model.sparse_layers().items():
+                moments = [value for value in engine.state.get(layer.values, {}).values()
+                           if isinstance(value, Tensor) and value.shape == layer.values.shape]  # fmt: skip
+                move(layer, self.fractions[step], gamma=0 if name == last else self.gamma, moments=moments)
+            self.history.updates.append(step)
+            if self.watch is not None:
+                self.watch(step, self.model)
+        self._listen(step + 1 in self.fractions)
+        return moving
+
+
+@torch.no_grad()
+def move(layer: MovingLinear, fraction: float, *, gamma: float, moments: list[Tensor]) -> None:
+    """One step of SRigL, in place. layer: after a backward pass with listening True. moments: (budget,) each, moved along.
+
+    See srigl.srigl_step, which does the same to a mask.
+    """
+    require(
+        layer.heard is not None, "layer.heard", None, "what a backward pass leaves", "set layer.listening before it"
+    )
+    values, places, alive = layer.in_use(layer.values), layer.places(), layer.alive
+    require_finite(values, "live weights")
+    for heard in layer.heard:
+        require_finite(heard, "grad")
+    inputs, budget, rows = layer.in_features, len(layer.values), alive.nonzero().squeeze(1)
+    size = values.abs()
+    keep, drop = drop_counts(size.numel(), int(size.count_nonzero()), fraction)
+    salient = _salient(layer, topk_mask(size, keep), places, largest_gradients(layer, drop))
+    left = surviving_neurons(salient, budget=budget, inputs=inputs, fan_in=layer.fan_in, gamma=gamma)
+    fan_in = budget // int(left.count_nonzero())
+    size = size.masked_fill(~left[rows, None], 0)
+    kept = topk_mask(size, min(keep, int(size.count_nonzero())))
+    kept = row_topk_mask(size.masked_fill(~kept, -math.inf), kept.count_nonzero(1).clamp(max=fan_in))
+    wanted = fan_in * left.long()
+    wanted[rows] -= kept.count_nonzero(1)
+    grown = _steepest(layer, wanted, places[kept])
+    new = np.sort(np.concatenate([places[kept].numpy(), grown.numpy()]))  # torch sorts ten times as slowly
+    _settle(layer, torch.from_numpy(new), left, moments)
+
+
+def dense_gradient(layer: MovingLinear) -> Iterator[tuple[int, Tensor]]:
+    """The gradient of every possible weight, block by block: (first row, |dL/dw| of some rows (rows, in))."""
+    x, grad = layer.heard
+    for first in range(0, layer.out_features, BLOCK_ROWS):
+        rows = grad[:, first : first + BLOCK_ROWS]
+        block = rows[0] @ x[0].T
+        for panel in range(1, len(x)):
+            block.addmm_(rows[panel], x[panel].T)
+        yield first, block.abs_()
+
+
+def largest_gradients(layer: MovingLinear, count: int) -> Tensor:
+    """The places (int64, row * in + column, increasing) of the `count` largest |dL/dw|; ties: the lowest place."""
+    room = 2 * count + BLOCK_ROWS * layer.in_features
+    sizes, places, filled, least = np.empty(room, np.float32), np.empty(room, np.int64), 0, -1.0
+    for first, block in dense_gradient(layer):
+        flat = block.numpy().reshape(-1)
+        filled = set_aside(flat, np.float32(least), first * layer.in_features, sizes, places, filled)
+        if filled > 2 * count:
+            best = _best(sizes[:filled], count)
+            filled = count
+            sizes[:count], places[:count] = sizes[best], places[best]
+            least = sizes[:count].min(initial=np.inf)  # a later tie with it has a higher place: it stays out
+    return torch.from_numpy(places[_best(sizes[:filled], count)])
+
+
+def _best(sizes: np.ndarray, count: int) -> np.ndarray:
+    return np.flatnonzero(topk_mask(torch.from_numpy(sizes), count).numpy())
+
+
+def _salient(layer: MovingLinear, strong: Tensor, places: Tensor, steep: Tensor) -> Tensor:
+    """Salient places of each neuron, (out,): live weights that are strong, and steep places that are not among them."""
+    at = torch.from_numpy(where_before(places.flatten().numpy(), steep.numpy()))
+    both = (at >= 0) & strong.flatten()[at]
+    counts = torch.bincount(steep[~both] // layer.in_features, minlength=layer.out_features)
+    counts[layer.alive] += strong.count_nonzero(1)
+    return counts
+
+
+def _steepest(layer: MovingLinear, wanted: Tensor, kept: Tensor) -> Tensor:
+    """The places of the wanted[r] largest |dL/dw| of each row r outside those kept (increasing); the lowest of ties."""
+    found, filled = np.empty(int(wanted.sum()), np.int64), 0
+    for first, block in dense_gradient(layer):
+        rows = wanted[first : first + BLOCK_ROWS].numpy()
+        place = first * layer.in_features
+        filled += steepest_in_rows(block.numpy(), rows, kept.numpy(), place, found[filled:])
+    return torch.from_numpy(found)
+
+
+def _settle(layer: MovingLinear, places: Tensor, alive: Tensor, moments: list[Tensor]) -> None:
+    """Write the new pattern. A place that was live before keeps its value and its moments, another one has 0."""
+    source = where_before(layer.places().flatten().numpy(), places.numpy())
+    stays, source = torch.from_numpy(source >= 0), torch.from_numpy(source.clip(0))
+    for flat in (layer.values.detach(), *moments):
+        moved = flat[source] * stays
+        flat.zero_()
+        flat[: len(moved)] = moved
+    layer.place(places, alive)
