@@ -8,6 +8,7 @@ Lasby et al. 2023, arXiv:2305.02299. Book: "Structured RigL".
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -116,7 +117,8 @@ def move(layer: MovingLinear, fraction: float, *, gamma: float, moments: list[Te
     inputs, budget, rows = layer.in_features, len(layer.values), alive.nonzero().squeeze(1)
     size = values.abs()
     keep, drop = drop_counts(size.numel(), int(size.count_nonzero()), fraction)
-    salient = _salient(layer, topk_mask(size, keep), places, largest_gradients(layer, drop))
+    found = candidates(layer, drop, min(inputs, layer.fan_in + layer.fan_in // 4 + 1))
+    salient = _salient(layer, topk_mask(size, keep), places, found.largest(drop))
     left = surviving_neurons(salient, budget=budget, inputs=inputs, fan_in=layer.fan_in, gamma=gamma)
     fan_in = budget // int(left.count_nonzero())
     size = size.masked_fill(~left[rows, None], 0)
@@ -124,8 +126,12 @@ def move(layer: MovingLinear, fraction: float, *, gamma: float, moments: list[Te
     kept = row_topk_mask(size.masked_fill(~kept, -math.inf), kept.count_nonzero(1).clamp(max=fan_in))
     wanted = fan_in * left.long()
     wanted[rows] -= kept.count_nonzero(1)
-    grown = _steepest(layer, wanted, places[kept])
-    new = np.sort(np.concatenate([places[kept].numpy(), grown.numpy()]))  # torch sorts ten times as slowly
+    if (
+        fan_in > found.per_row
+    ):  # the largest fan_in of a row hold all that can grow in it, and here they are not all there
+        found = candidates(layer, drop, fan_in)
+    grown = found.largest_in_rows(wanted, places[kept])
+    new = np.sort(np.concatenate([places[kept].numpy(), grown]))  # torch sorts ten times as slowly
     _settle(layer, torch.from_numpy(new), left, moments)
 
 
@@ -140,23 +146,53 @@ def dense_gradient(layer: MovingLinear) -> Iterator[tuple[int, Tensor]]:
         yield first, block.abs_()
 
 
-def largest_gradients(layer: MovingLinear, count: int) -> Tensor:
-    """The places (int64, row * in + column, increasing) of the `count` largest |dL/dw|; ties: the lowest place."""
-    room = 2 * count + BLOCK_ROWS * layer.in_features
-    sizes, places, filled, least = np.empty(room, np.float32), np.empty(room, np.int64), 0, -1.0
+@dataclass(frozen=True)
+class Candidates:
+    """What may be salient or grow: the largest |dL/dw| of each row, per_row or more, and the `count` largest of all.
+
+    sizes: (candidates,) float32. places: (candidates,) int64, row * in + column, increasing. starts: (out + 1,).
+    """
+
+    sizes: np.ndarray
+    places: np.ndarray
+    starts: np.ndarray
+    per_row: int
+
+    def largest(self, count: int) -> Tensor:
+        """The places (int64, increasing) of the `count` largest of all; ties: the lowest place."""
+        return torch.from_numpy(self.places[topk_mask(torch.from_numpy(self.sizes), count).numpy()])
+
+    def largest_in_rows(self, wanted: Tensor, kept: Tensor) -> np.ndarray:
+        """The places of the wanted[r] largest of each row outside those kept (increasing); ties: the lowest place."""
+        found = np.empty(int(wanted.sum()), np.int64)
+        steepest_in_rows(self.sizes, self.places, self.starts, wanted.numpy(), kept.numpy(), found)
+        return found
+
+
+def candidates(layer: MovingLinear, count: int, per_row: int) -> Candidates:
+    """One pass over the gradient of every possible weight, block by block. count, per_row: see Candidates."""
+    inputs, least = layer.in_features, _guessed_threshold(layer, count)
+    room = layer.out_features * per_row * 3 // 2 + BLOCK_ROWS * inputs
+    sizes, places, filled = np.empty(room, np.float32), np.empty(room, np.int64), 0
+    starts, above_mean = np.empty(layer.out_features + 1, np.int64), np.float32(1)
     for first, block in dense_gradient(layer):
-        flat = block.numpy().reshape(-1)
-        filled = set_aside(flat, np.float32(least), first * layer.in_features, sizes, places, filled)
-        if filled > 2 * count:
-            best = _best(sizes[:filled], count)
-            filled = count
-            sizes[:count], places[:count] = sizes[best], places[best]
-            least = sizes[:count].min(initial=np.inf)  # a later tie with it has a higher place: it stays out
-    return torch.from_numpy(places[_best(sizes[:filled], count)])
+        if filled + block.numel() > len(sizes):
+            sizes, places = (np.concatenate([array, np.empty_like(array)]) for array in (sizes, places))
+        filled, above_mean = set_aside(block.numpy(), per_row, least, above_mean, first * inputs, sizes, places,
+                                       starts[first : first + BLOCK_ROWS], filled)  # fmt: skip
+    starts[-1] = filled
+    if per_row < inputs and np.count_nonzero(sizes[:filled] > least) < count:
+        return candidates(layer, count, inputs)  # the guess was too high: keep all, which is rare
+    return Candidates(sizes[:filled], places[:filled], starts, per_row)
 
 
-def _best(sizes: np.ndarray, count: int) -> np.ndarray:
-    return np.flatnonzero(topk_mask(torch.from_numpy(sizes), count).numpy())
+def _guessed_threshold(layer: MovingLinear, count: int) -> np.float32:
+    """What about 1.5 * count of all |dL/dw| are above, going by a few rows."""
+    x, grad = layer.heard
+    few = grad[:, :: max(layer.out_features // 32, 1)]
+    seen = torch.einsum("prb,pcb->rc", few, x).abs_().numpy().reshape(-1)
+    above = min(int(1.5 * count * seen.size / (layer.out_features * layer.in_features)) + 1, seen.size)
+    return np.partition(seen, seen.size - above)[seen.size - above]
 
 
 def _salient(layer: MovingLinear, strong: Tensor, places: Tensor, steep: Tensor) -> Tensor:
@@ -166,16 +202,6 @@ def _salient(layer: MovingLinear, strong: Tensor, places: Tensor, steep: Tensor)
     counts = torch.bincount(steep[~both] // layer.in_features, minlength=layer.out_features)
     counts[layer.alive] += strong.count_nonzero(1)
     return counts
-
-
-def _steepest(layer: MovingLinear, wanted: Tensor, kept: Tensor) -> Tensor:
-    """The places of the wanted[r] largest |dL/dw| of each row r outside those kept (increasing); the lowest of ties."""
-    found, filled = np.empty(int(wanted.sum()), np.int64), 0
-    for first, block in dense_gradient(layer):
-        rows = wanted[first : first + BLOCK_ROWS].numpy()
-        place = first * layer.in_features
-        filled += steepest_in_rows(block.numpy(), rows, kept.numpy(), place, found[filled:])
-    return torch.from_numpy(found)
 
 
 def _settle(layer: MovingLinear, places: Tensor, alive: Tensor, moments: list[Tensor]) -> None:

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lttlib.condensed_mlp import CondensedMLP, MovingLinear
-from lttlib.condensed_training import dense_gradient, largest_gradients, move, train_condensed
+from lttlib.condensed_training import candidates, dense_gradient, move, train_condensed
 from lttlib.data import digits
 from lttlib.masks import topk_mask
 from lttlib.models import mlp
 from lttlib.sparse_training import train_sparse
-from lttlib.srigl import constant_fan_in_masks, initialize_live, srigl_step
+from lttlib.srigl import constant_fan_in_masks, initialize_live, row_topk_mask, srigl_step
 from lttlib.training import SGD
 
 DATA = digits()
@@ -83,9 +83,10 @@ def test_one_move_is_one_step(rows, columns, fraction, gamma, seed):
         assert not layer.values[int(mask.sum()) :].any()
 
 
-@given(st.integers(1, 300), st.integers(1, 30), st.floats(0, 1), st.integers(0, 99))
-def test_largest_gradients_are_those_of_the_dense_one(rows, columns, share, seed):
+@given(st.integers(1, 300), st.integers(1, 30), st.floats(0, 1), st.floats(0, 1), st.integers(0, 99))
+def test_candidates_hold_the_largest_gradients_of_the_dense_weight(rows, columns, share, row_share, seed):
     """More than one block of rows, many ties."""
+    per_row = max(1, int(row_share * columns))
     draw = torch.Generator().manual_seed(seed)
     layer = MovingLinear(columns, rows, rows)
     layer.heard = tuple(torch.randint(-1, 2, (2, n, 64), generator=draw).float() for n in (columns, rows))
@@ -93,7 +94,12 @@ def test_largest_gradients_are_those_of_the_dense_one(rows, columns, share, seed
     assert torch.cat([block for _, block in dense_gradient(layer)]).equal(whole)
     count = int(share * whole.numel())
     expected = topk_mask(whole, count).flatten().nonzero().squeeze(1)
-    assert largest_gradients(layer, count).equal(expected)
+    found = candidates(layer, count, per_row)
+    assert found.largest(count).equal(expected)
+    kept = torch.rand(whole.shape, generator=draw) < 0.2
+    wanted = (per_row - kept.sum(1)).clamp(min=0)
+    grown = row_topk_mask(whole.masked_fill(kept, -1), wanted).flatten().nonzero().squeeze(1)
+    assert found.largest_in_rows(wanted, kept.flatten().nonzero().squeeze(1)).tolist() == grown.tolist()
 
 
 def test_drawn_without_a_dense_weight():
