@@ -18,7 +18,8 @@ from lttkernels.steepest import set_aside, steepest_in_rows, where_before
 from torch import Tensor
 
 from lttlib.arguments import require, require_finite
-from lttlib.condensed_mlp import BLOCK_ROWS, CondensedMLP, MovingLinear
+from lttlib.condensed_layers import BLOCK_ROWS, MovingLinear
+from lttlib.condensed_mlp import CondensedMLP
 from lttlib.data import Data
 from lttlib.dst import update_steps
 from lttlib.masks import topk_mask

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lttlib.condensed_mlp import CondensedMLP
-from lttlib.layers import condense_model, load_condensed, save_condensed
+from lttlib.condensed_model import condense_model, load_condensed, save_condensed
 from lttlib.models import mlp
 from lttlib.srigl import constant_fan_in_masks
 

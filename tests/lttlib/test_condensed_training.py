@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lttlib.condensed_mlp import CondensedMLP, MovingLinear
+from lttlib.condensed_layers import MovingLinear
+from lttlib.condensed_mlp import CondensedMLP
 from lttlib.condensed_training import candidates, dense_gradient, move, train_condensed
 from lttlib.data import digits
 from lttlib.masks import topk_mask
