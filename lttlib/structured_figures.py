@@ -108,7 +108,7 @@ def draw_gammas(rows: Sequence[Mapping], measure: str, units: int, title: str) -
     gammas = sorted({row["value"] for row in rows})
     values = np.array([measured([row for row in rows if row["value"] == gamma], measure, units) for gamma in gammas]).T
     draw_arms(ax, gammas, values, "method", "SRigL")
-    ax.set(xlabel="ablation ratio γ", ylabel=MEASURES[measure], title=title, xticks=gammas)
+    ax.set(xlabel=r"ablation ratio $\gamma_\mathrm{abl}$", ylabel=MEASURES[measure], title=title, xticks=gammas)
     return fig
 
 
@@ -133,6 +133,7 @@ def draw_fan_ins(mask, *, most: int, tallest: int, title: str) -> Figure:
     fig, ax = figure(3.0)
     ax.bar(range(1, most + 1), counts[1:], color=ROLES["method"].color, label="neurons that are left")
     ax.bar([0], counts[:1], color="none", edgecolor=ROLES["control"].color, hatch="////", label="without any input")
+    ax.set_axisbelow(True)
     ax.set(xlabel="live inputs of a neuron", ylabel="neurons", title=title, ylim=(0, 1.05 * tallest))
     legend_below(fig, 2)
     return fig
@@ -182,6 +183,7 @@ def draw_steps(rows: Sequence[Mapping], title: str) -> Figure:
     ax.set_yticks(range(len(WAYS)), list(WAYS))
     ax.set(xlabel="time of a training step (ms)", title=title, ylim=(len(WAYS) - 0.5, -0.5))
     ax.set_xlim(0, 1.15 * ax.get_xlim()[1])
+    ax.set_axisbelow(True)
     return fig
 
 

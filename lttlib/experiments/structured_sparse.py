@@ -23,7 +23,7 @@ from lttlib.srigl import constant_fan_in_masks
 from lttlib.training import train
 
 SPARSITIES = {"digits": (0.8, 0.9, 0.95, 0.97, 0.98), "disguised digits": (0.8, 0.9, 0.95, 0.97, 0.98),
-              "mnist": (0.8, 0.9, 0.95, 0.98, 0.99)}  # fmt: skip
+              "mnist": (0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.9975)}  # fmt: skip
 GAMMA = 0.3  # the public code's
 ARMS: Mapping[str, dict] = {
     "RigL": {"method": "rigl"},
