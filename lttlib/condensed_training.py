@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from lttkernels.steepest import set_aside, steepest_in_rows, where_before
-from torch import Tensor
+from torch import Tensor, nn
 
 from lttlib.arguments import require, require_finite
 from lttlib.condensed_layers import BLOCK_ROWS, MovingLinear
-from lttlib.condensed_mlp import CondensedMLP
 from lttlib.data import Data
 from lttlib.dst import update_steps
 from lttlib.masks import topk_mask
@@ -29,11 +28,11 @@ from lttlib.sparse_training import SparseHistory
 from lttlib.srigl import drop_counts, row_topk_mask, surviving_neurons
 from lttlib.training import SGD, Optimizer, Schedule, Validation, run_loop
 
-Watch = Callable[[int, CondensedMLP], None]
+Watch = Callable[[int, nn.Module], None]
 
 
 def train_condensed(
-    model: CondensedMLP,
+    model: nn.Module,
     data: Data,
     *,
     steps: int,
@@ -54,7 +53,8 @@ def train_condensed(
 ) -> SparseHistory:
     """Train model in place with SRigL; the same as train_sparse(method="srigl") with masks on dense weights.
 
-    seed: order of the data, nothing else. watch(step, model): called at step 0 and after each update. The optimizer must
+    model: condensed_mlp.CondensedMLP, or any module with MovingLinear layers inside. Its last layer (last_layer) loses no
+    neuron. seed: order of the data, nothing else. watch(step, model): called at step 0 and after each update. The optimizer must
     act on each number alone, as SGD and Adam do. `explored` of the history stays empty: to know which weights were ever
     live takes a dense mask. The others: see train_sparse.
     """
@@ -72,10 +72,21 @@ def train_condensed(
     return network.history
 
 
+def sparse_layers(model: nn.Module) -> dict[str, MovingLinear]:
+    """The layers of model that are truly sparse, by name, in the order in which the model lists them."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, MovingLinear)}
+
+
+def last_layer(model: nn.Module) -> str:
+    """Name of the last layer with weights that model lists, sparse or dense: its neurons are the model's answers."""
+    kinds = (MovingLinear, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return [name for name, module in model.named_modules() if isinstance(module, kinds)][-1]
+
+
 class _MovingCondensed(OneNetwork):
     """A network whose patterns move; they are buffers, so a checkpoint holds them."""
 
-    def __init__(self, model: CondensedMLP, fractions: dict[int, float], gamma: float, watch: Watch | None):
+    def __init__(self, model: nn.Module, fractions: dict[int, float], gamma: float, watch: Watch | None):
         super().__init__(model, {})
         self.fractions, self.gamma, self.watch, self.history = fractions, gamma, watch, SparseHistory()
         self._listen(True)  # the first step after a checkpoint may be an update
@@ -83,15 +94,15 @@ class _MovingCondensed(OneNetwork):
             watch(0, model)
 
     def _listen(self, listening: bool) -> None:
-        for layer in self.model.sparse_layers().values():
+        for layer in sparse_layers(self.model).values():
             layer.listening, layer.heard = listening, None
 
     def rewire(self, step: int, engine: torch.optim.Optimizer) -> bool:
         """Move the patterns if this step is an update; True then, and there is no optimizer step."""
         moving = step in self.fractions
         if moving:
-            last = list(self.model.linear_layers())[-1]
-            for name, layer in self.model.sparse_layers().items():
+            last = last_layer(self.model)
+            for name, layer in sparse_layers(self.model).items():
                 moments = [value for value in engine.state.get(layer.values, {}).values()
                            if isinstance(value, Tensor) and value.shape == layer.values.shape]  # fmt: skip
                 move(layer, self.fractions[step], gamma=0 if name == last else self.gamma, moments=moments)

@@ -1,6 +1,7 @@
 """Dense, masked and truly sparse training of one perceptron: what it learns, what it takes, and how fast it answers.
 
-Parts of a run: "accuracy", the same start trained dense, with masks on dense weights and without a dense weight; "cost",
+Parts of a run: "accuracy", the same start trained dense, with masks on dense weights and without a dense weight; "vision
+transformer", the same for the feed-forward blocks of a small transformer; "cost",
 seconds of a step by optimizer and threads, and of one move of all patterns; "memory", what must be kept, and the highest
 level a process reaches; "inference", the trained network condensed, beside the dense one. Records belong to a machine:
 run it where nothing else runs. `cpu seconds` are those of the process's one thread, so they bear some company.
@@ -31,11 +32,13 @@ from lttlib.experiments.step_cost import in_turn, masked_in_forward
 from lttlib.masks import prunable
 from lttlib.models import initialize, mlp
 from lttlib.schedules import cosine
+from lttlib.sparse_feed_forward import feed_forward_masks, with_condensed_feed_forwards
 from lttlib.sparse_training import draws, rescaled, train_sparse
 from lttlib.srigl import constant_fan_in_masks
 from lttlib.training import SGD, Optimizer, train
+from lttlib.transformers import VisionTransformer, dense_feed_forward
 
-PARTS = ("accuracy", "cost", "memory", "inference")
+PARTS = ("accuracy", "vision transformer", "cost", "memory", "inference")
 SPARSITY = 0.9
 SPARSITIES = (0.8, 0.9, 0.95, 0.98, 0.99)
 BATCHES = (1, 16, 256)
@@ -48,26 +51,30 @@ OPTIMIZERS: Mapping[str, Optimizer] = {  # to be timed on random data, where lar
 
 @dataclass(frozen=True)
 class Setting:
-    """Sizes of one recording. interval: steps between updates."""
+    """Sizes of one recording. interval: steps between updates. side, patch: of the transformer's square images."""
 
     load: Callable[[], Data]
     sizes: tuple[int, ...]
     batch_size: int
     steps: int
     interval: int
+    side: int = 8
+    patch: int = 2
 
 
 SETTINGS = {
     "digits": Setting(digits, (64, 256, 256, 256, 10), 128, 300, 50),
-    "mnist": Setting(mnist, (784, 1024, 1024, 1024, 10), 128, 2000, 100),
+    "mnist": Setting(mnist, (784, 1024, 1024, 1024, 10), 128, 2000, 100, side=28, patch=7),
 }
+TRANSFORMER = {"width": 64, "heads": 4, "depth": 2}
+FEED_FORWARD_HIDDEN = 256
 
 
 def cells(data: str, seeds: int) -> list[dict]:
-    """Accuracy for every seed; the other parts, which have no seeds, once."""
+    """Accuracies for every seed; the other parts, which have no seeds, once."""
     require_choice(data, SETTINGS, "data")
-    grid = [{"data": data, "part": "accuracy", "arm": arm, "value": SPARSITY, "seed": seed}
-            for seed in range(seeds) for arm in ("dense", "masked", "truly sparse")]  # fmt: skip
+    grid = [{"data": data, "part": part, "arm": arm, "value": SPARSITY, "seed": seed} for seed in range(seeds)
+            for part in ("accuracy", "vision transformer") for arm in ("dense", "masked", "truly sparse")]  # fmt: skip
     grid += [{"data": data, "part": "memory", "arm": way, "value": SPARSITY, "seed": 0} for way in WAYS]
     grid += [{"data": data, "part": "inference", "arm": "truly sparse", "value": s, "seed": 0} for s in SPARSITIES]
     return grid + [{"data": data, "part": "cost", "arm": name, "value": threads, "seed": 0}
@@ -78,7 +85,8 @@ def run(data: str, part: str, arm: str, value: float, seed: int) -> list[dict]:
     """The rows of one cell. value: sparsity, or of the part "cost" the threads."""
     require_choice(part, PARTS, "part")
     setting = SETTINGS[data]
-    found = {"accuracy": _accuracy, "cost": _cost, "memory": _memory, "inference": _inference}[part]
+    found = {"accuracy": _accuracy, "vision transformer": _vision_transformer, "cost": _cost, "memory": _memory,
+             "inference": _inference}[part]  # fmt: skip
     return [{"part": part, "arm": arm, "value": value, "seed": seed} | row for row in found(setting, arm, value, seed)]
 
 
@@ -115,6 +123,30 @@ def _accuracy(setting: Setting, arm: str, sparsity: float, seed: int) -> list[di
         else [layer.values for layer in model.sparse_layers().values()]
     )
     return [{"accuracy": accuracy, "cpu_seconds": seconds, "live": sum(int(w.count_nonzero()) for w in weights)}]
+
+
+def _vision_transformer(setting: Setting, arm: str, sparsity: float, seed: int) -> list[dict]:
+    """Masks, or condensed layers, in the feed-forward blocks alone; 64 images a batch, half of the setting's steps."""
+    data, steps = setting.load(), setting.steps // 2
+    model = VisionTransformer(
+        (setting.side, setting.side), patch=setting.patch, classes=data.classes, generator=generator(seed), **TRANSFORMER,
+        feed_forward=lambda block: dense_feed_forward(
+            TRANSFORMER["width"], FEED_FORWARD_HIDDEN, generator=generator(seed + 1000 * (block + 1))
+        ),
+    )  # fmt: skip
+    masks = feed_forward_masks(model, 1 - sparsity, generator=draws(seed, 0))
+    shared = {"steps": steps, "seed": seed, "batch_size": 64, "optimizer": partial(torch.optim.Adam, lr=1e-3),
+              "schedule": partial(cosine, end=steps), "progress": False}  # fmt: skip
+    start = time.thread_time()
+    if arm == "dense":
+        history = train(model, data, **shared)
+    elif arm == "masked":
+        rescaled(model, masks)
+        history = train_sparse(model, data, method="srigl", masks=masks, interval=setting.interval, **shared).history
+    else:
+        model = with_condensed_feed_forwards(rescaled(model, masks), masks)
+        history = train_condensed(model, data, interval=setting.interval, **shared)
+    return [{"accuracy": history.test_accuracy[-1], "cpu_seconds": time.thread_time() - start}]
 
 
 def step_call(way: str, setting: Setting, optimizer: Optimizer, *, steps: int | None = None) -> Callable[[], object]:
