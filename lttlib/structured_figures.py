@@ -77,7 +77,11 @@ def draw_spending(rows: Sequence[Mapping], measure: str, units: int, title: str)
 
 
 def draw_ablation_gap(records: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
-    """SRigL with ablation minus without, in points of accuracy, paired, with 95% intervals; name to rows "sparsities"."""
+    """SRigL with ablation minus without, in points of accuracy, paired, with 95% intervals.
+
+    records: two, name to rows of the part "sparsities".
+    """
+    require(len(records) == 2, "records", list(records), "two, by name", "digits and mnist")
     fig, ax = figure(3.2)
     shown = set()
     for (name, rows), role, shift in zip(records.items(), ("method", "control"), (1.03, 0.97), strict=True):
@@ -104,8 +108,9 @@ def ablation_gap(rows: Sequence[Mapping], sparsity: float) -> np.ndarray:
 
 def draw_gammas(rows: Sequence[Mapping], measure: str, units: int, title: str) -> Figure:
     """One of MEASURES against the ablation ratio gamma; rows: part "gammas" of a record."""
-    fig, ax = figure(3.0)
     gammas = sorted({row["value"] for row in rows})
+    require(len(gammas) > 0, "rows", "empty", "rows of the part gammas", "see structured_sparse")
+    fig, ax = figure(3.0)
     values = np.array([measured([row for row in rows if row["value"] == gamma], measure, units) for gamma in gammas]).T
     draw_arms(ax, gammas, values, "method", "SRigL")
     ax.set(xlabel=r"ablation ratio $\gamma_\mathrm{abl}$", ylabel=MEASURES[measure], title=title, xticks=gammas)
@@ -129,7 +134,8 @@ def draw_patterns(rows: Sequence[Mapping], dense: float, title: str) -> Figure:
 
 def draw_fan_ins(mask, *, most: int, tallest: int, title: str) -> Figure:
     """How many neurons have how many live inputs; mask: (out, in) bool. most, tallest: ends of the axes, to share."""
-    counts = np.bincount(np.asarray(mask).sum(1), minlength=most + 1)[: most + 1]
+    counts = np.bincount(np.asarray(mask).sum(1), minlength=most + 1)
+    require(len(counts) == most + 1, "most", most, f"{len(counts) - 1} or more", "no neuron may lie beyond the axis")
     fig, ax = figure(3.0)
     ax.bar(range(1, most + 1), counts[1:], color=ROLES["method"].color, label="neurons that are left")
     ax.bar([0], counts[:1], color="none", edgecolor=ROLES["control"].color, hatch="////", label="without any input")
