@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lttlib.arguments import require, require_finite
 from lttlib.condensed_layers import BLOCK_ROWS, MovingLinear
+from lttlib.condensed_mlp import CondensedMLP
 from lttlib.data import Data
 from lttlib.dst import update_steps
 from lttlib.masks import topk_mask
@@ -94,8 +95,10 @@ class _MovingCondensed(OneNetwork):
             watch(0, model)
 
     def losses(self, x: Tensor, y: Tensor) -> Tensor:
-        """As OneNetwork.losses, without the way back from panels to rows of logits."""
-        return self.model.loss(x[0], y[0])[None]
+        """As OneNetwork.losses; of a CondensedMLP without the way back from panels to rows of logits."""
+        if isinstance(self.model, CondensedMLP):
+            return self.model.loss(x[0], y[0])[None]
+        return super().losses(x, y)
 
     def _listen(self, listening: bool) -> None:
         for layer in sparse_layers(self.model).values():

@@ -118,7 +118,7 @@ def test_gammas():
     fig = draw_gammas(found, "accuracy", 12, "a")
     ax = fig.axes[0]
     assert named(fig)["SRigL"] == ([0.1, 0.9], pytest.approx([0.1, 0.5]))
-    assert list(ax.get_xticks()) == [0.1, 0.9] and "γ" in ax.get_xlabel() and ax.get_ylabel() == "test accuracy"
+    assert list(ax.get_xticks()) == [0.1, 0.9] and "gamma" in ax.get_xlabel() and ax.get_ylabel() == "test accuracy"
     assert named(draw_gammas(found, "neurons", 24, "a"))["SRigL"][1] == pytest.approx([43.75, 43.75])
 
 

@@ -59,7 +59,7 @@ def denormal() -> float:
 def dense_weights(model, masks=None) -> dict[str, torch.Tensor]:
     """Weights by their names in a dense network, 0 where they are dead, as copies."""
     layers = {f"{i}.weight": layer for i, layer in enumerate(model) if not isinstance(layer, nn.ReLU)}
-    weights = {name: layer.dense_weight() if hasattr(layer, "values") else layer.weight.detach().clone()
+    weights = {name: layer.dense_weight() if hasattr(layer, "dense_weight") else layer.weight.detach().clone()
                for name, layer in layers.items()}  # fmt: skip
     return {name: weight * masks[name] if masks else weight for name, weight in weights.items()}
 
@@ -70,7 +70,8 @@ def nonzeros(weights: dict[str, torch.Tensor]) -> int:
 
 @pytest.mark.parametrize("data", SETTINGS)
 def test_accuracy_for_every_seed_and_the_rest_once(data):
-    expected = Counter(("accuracy", arm, 0.9, seed) for arm in ("dense", "masked", "truly sparse") for seed in range(3))
+    expected = Counter((part, arm, 0.9, seed) for part in ("accuracy", "vision transformer")
+                       for arm in ("dense", "masked", "truly sparse") for seed in range(3))  # fmt: skip
     expected += Counter(("memory", way, 0.9, 0) for way in ("dense", "masked", "mask in the forward", "truly sparse"))
     expected += Counter(("inference", "truly sparse", s, 0) for s in (0.8, 0.9, 0.95, 0.98, 0.99))
     expected += Counter(("cost", name, threads, 0) for name in ("SGD", "Adam") for threads in (1, 2))
@@ -112,6 +113,13 @@ def test_live_weights_of_a_layer_that_stays_dense(trained):
     rows = [experiment.run("digits", "accuracy", arm, 0.5, 0)[0] for arm in ("masked", "truly sparse")]
     assert trained[0]["masks"]["4.weight"].all() and len(trained[1]["model"].sparse_layers()) == 2
     assert rows[0]["live"] == pytest.approx(rows[1]["live"], rel=0.02) and rows[0]["live"] > 0.45 * WEIGHTS
+
+
+def test_the_transformer_learns_alike_with_masks_and_without(monkeypatch):
+    monkeypatch.setitem(experiment.SETTINGS, "digits", replace(TINY, steps=60))
+    dense, masked, truly = (experiment.run("digits", "vision transformer", arm, 0.9, 1)[0]["accuracy"]
+                            for arm in ("dense", "masked", "truly sparse"))  # fmt: skip
+    assert truly == pytest.approx(masked, abs=0.01) and dense != masked
 
 
 def test_equal_starts(trained):
