@@ -65,7 +65,7 @@ class Setting:
 
 SETTINGS = {
     "digits": Setting(digits, (64, 256, 256, 256, 10), 128, 300, 50),
-    "mnist": Setting(mnist, (784, 1024, 1024, 1024, 10), 128, 2000, 100, side=28, patch=7),
+    "mnist": Setting(mnist, (784, 1024, 1024, 1024, 10), 128, 1000, 100, side=28, patch=7),
 }
 TRANSFORMER = {"width": 64, "heads": 4, "depth": 2}
 FEED_FORWARD_HIDDEN = 256
