@@ -100,7 +100,7 @@ def test_spending_draws_every_arm(measure, expected):
 def test_ablation_gap_is_paired_and_in_points():
     found = rows(gap=0.02)
     assert ablation_gap(found, 0.8).tolist() == pytest.approx([5, 7])
-    fig = draw_ablation_gap({"digits": found, "mnist": rows()}, "a")
+    fig = draw_ablation_gap({"digits": found, "mnist": rows()}, "live weights", "a")
     ax = fig.axes[0]
     assert sorted(in_legend(fig)) == ["digits", "mnist", "no difference"]
     first, second = ax.containers
@@ -111,6 +111,20 @@ def test_ablation_gap_is_paired_and_in_points():
     for segment in first.lines[2][0].get_segments():
         assert segment[:, 1] == pytest.approx([6 - 12.706, 6 + 12.706], abs=1e-3)
     assert list(named(fig)["no difference"][1]) == [0, 0] and ticks(ax.xaxis) == ["5", "20"]
+
+
+def test_ablation_gap_against_the_fan_in_that_all_neurons_would_have():
+    found = rows()
+    fig = draw_ablation_gap({"digits": found, "mnist": rows(gap=0.02)}, "fan-in", "a")
+    expected = []
+    for sparsity in (0.8, 0.95):
+        fan_ins = [
+            r["largest fan-in"]["0.weight"] for r in found if (r["arm"], r["value"]) == ("SRigL, no ablation", sparsity)
+        ]
+        expected.append(sum(fan_ins) / len(fan_ins))
+    line = fig.axes[0].containers[0].lines[0]
+    assert list(line.get_xdata()) == pytest.approx([1.03 * fan_in for fan_in in expected]) and len(set(expected)) == 2
+    assert "inputs of each" in fig.axes[0].get_xlabel()
 
 
 def test_gammas():
@@ -220,7 +234,8 @@ def test_answers_are_drawn_over_live_weights():
         (lambda: draw_spending(rows(), "speed", 12, "a"), ("measure", "'speed'", "'live'")),
         (lambda: draw_spending(rows()[:2], "accuracy", 12, "a"), ("rows", "empty", "part sparsities")),
         (lambda: draw_gammas([], "accuracy", 12, "a"), ("rows", "empty", "part gammas")),
-        (lambda: draw_ablation_gap({"digits": rows()}, "a"), ("records", "['digits']", "two")),
+        (lambda: draw_ablation_gap({"digits": rows()}, "fan-in", "a"), ("records", "['digits']", "two")),
+        (lambda: draw_ablation_gap({"a": rows(), "b": rows()}, "depth", "a"), ("against", "'depth'", "'fan-in'")),
         (lambda: draw_condensing(WEIGHT, MASK, stage=3, title="a"), ("stage", "3", "0, 1 or 2")),
         (lambda: draw_fan_ins(MASK, most=1, tallest=3, title="a"), ("most", "1", "2 or more")),
     ],
