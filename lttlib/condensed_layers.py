@@ -9,6 +9,7 @@ Lasby et al. 2023, arXiv:2305.02299, train with masks on dense weights and conde
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -115,9 +116,9 @@ class MovingLinear(nn.Module):
         """The fan-in that the budget gives to these neurons."""
         return len(self.values) // max(int(alive.count_nonzero()), 1)
 
-    def forward(self, x: Tensor, *, relu: bool = False, gate: bool = False) -> Tensor:
-        """(panels, in, 64) to (panels, out, 64). relu, gate: see CondensedMLP.forward."""
-        return _PanelProduct.apply(x, self.values, self.bias, self, relu, gate)
+    def forward(self, x: Tensor) -> Tensor:
+        """(panels, in, 64) to (panels, out, 64)."""
+        return through([self], x)
 
     def mask(self) -> Tensor:
         """The mask (out, in), for inspection: a dense copy."""
@@ -137,73 +138,80 @@ class MovingLinear(nn.Module):
 
 
 class DensePanels(nn.Linear):
-    """A dense layer between panels: (panels, in, 64) to (panels, out, 64)."""
+    """A dense layer between panels: (panels, in, 64) to (panels, out, 64), by the same kernels. Meant for few outputs."""
 
-    def forward(self, x: Tensor, *, relu: bool = False, gate: bool = False) -> Tensor:
-        """As Linear, for every sample of every panel. relu, gate: see CondensedMLP.forward."""
-        y = _DenseProduct.apply(x, self.weight, self.bias, gate)
-        return torch.relu(y) if relu else y
+    listening = False
+
+    def __init__(self, in_features: int, out_features: int):
+        super().__init__(in_features, out_features)
+        every = np.arange(in_features, dtype=index_type(in_features))
+        rows = np.arange(out_features, dtype=np.uint32)
+        self._pattern = PanelPattern(np.tile(every, (out_features, 1)), rows, (out_features, in_features))
+
+    @property
+    def values(self) -> Tensor:
+        """The weight, under the name that a MovingLinear has for it."""
+        return self.weight
+
+    def pattern(self) -> PanelPattern:
+        """Every input for every neuron."""
+        return self._pattern
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As Linear, for every sample of every panel."""
+        return through([self], x)
 
 
-class _PanelProduct(torch.autograd.Function):
-    """The kernels as one differentiable operation; with relu, the gradient it is given is by what goes into the ReLU."""
+def through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """x, panels (panels, in, 64), through the layers with a ReLU between each two: (panels, out, 64)."""
+    return _Chain.apply(layers, x, *(part for layer in layers for part in (layer.values, layer.bias)))
+
+
+class _Chain(torch.autograd.Function):
+    """Layers and the ReLUs between them as one differentiable operation.
+
+    One operation for the whole network, not one for each layer: autograd takes longer to go from one to the next than a
+    kernel of a small layer. The kernels apply each ReLU, and its derivative, before they write what it is applied to.
+    """
 
     @staticmethod
-    def forward(ctx, x, values, bias, layer, relu, gate):
+    def forward(ctx, layers, x, *parameters):
         set_threads(torch.get_num_threads())
-        ctx.save_for_backward(x, values)
-        ctx.layer, ctx.pattern, ctx.gate = layer, layer.pattern(), gate
-        out = x.new_empty(x.shape[0], layer.out_features, PANEL)
-        panels_linear(ctx.pattern, _live(values, ctx.pattern), bias.numpy(), x.numpy(), out.numpy(), relu=relu)
-        return out
+        ctx.layers, ctx.patterns = layers, [layer.pattern() for layer in layers]
+        reached = [x]
+        for i, pattern in enumerate(ctx.patterns):
+            values, bias = parameters[2 * i : 2 * i + 2]
+            out = x.new_empty(len(x), pattern.shape[0], PANEL)
+            relu = i + 1 < len(layers)
+            panels_linear(pattern, _live(values, pattern), bias.numpy(), reached[-1].numpy(), out.numpy(), relu=relu)
+            reached.append(out)
+        ctx.save_for_backward(*reached[:-1], *parameters)
+        return reached[-1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, values = ctx.saved_tensors
-        layer, pattern, grad = ctx.layer, ctx.pattern, grad.contiguous()
         set_threads(torch.get_num_threads())
-        x_array, grad_array, by_x = x.numpy(), grad.numpy(), None
-        if ctx.needs_input_grad[0]:
-            by_x = torch.empty_like(x)
-            gate = x_array if ctx.gate else None
-            panels_grad_input(pattern, _live(values, pattern), grad_array, by_x.numpy(), gate=gate)
-        by_values, by_bias = torch.empty_like(values), grad.new_empty(layer.out_features)
-        by_values[pattern.indices.size :] = 0
-        panels_grad_values(pattern, x_array, grad_array, _live(by_values, pattern), by_bias.numpy())
-        if layer.listening:
-            layer.heard = (x, grad)
-        return by_x, by_values, by_bias, None, None, None
+        count, found, grad = len(ctx.layers), [], grad.contiguous()
+        saved = ctx.saved_tensors
+        for i in reversed(range(count)):
+            layer, pattern, x, values = ctx.layers[i], ctx.patterns[i], saved[i], saved[count + 2 * i]
+            x_array, grad_array = x.numpy(), grad.numpy()
+            by_values, by_bias = torch.empty_like(values), grad.new_empty(pattern.shape[0])
+            live = _live(by_values, pattern)
+            if live.size < values.numel():
+                by_values[live.size :] = 0
+            panels_grad_values(pattern, x_array, grad_array, live, by_bias.numpy())
+            found += [by_bias, by_values]
+            if layer.listening:
+                layer.heard = (x, grad)
+            if i or ctx.needs_input_grad[1]:
+                grad = torch.empty_like(x)
+                gate = x_array if i else None
+                panels_grad_input(pattern, _live(values, pattern), grad_array, grad.numpy(), gate=gate)
+        return None, grad if ctx.needs_input_grad[1] else None, *reversed(found)
 
 
 def _live(flat: Tensor, pattern: PanelPattern) -> np.ndarray:
     """The values in use, (n, k), sharing memory."""
-    return flat.detach().numpy()[: pattern.indices.size].reshape(pattern.indices.shape)
-
-
-class _DenseProduct(torch.autograd.Function):
-    """A dense layer, panel by panel: torch would copy the activations to make one product of them."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, gate):
-        ctx.save_for_backward(x, weight)
-        ctx.gate = gate
-        out = x.new_empty(x.shape[0], len(weight), PANEL)
-        for panel in range(len(x)):
-            torch.addmm(bias[:, None], weight, x[panel], out=out[panel])
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        (x, weight), by_x = ctx.saved_tensors, None
-        if ctx.needs_input_grad[0]:
-            by_x = torch.empty_like(x)
-            for panel in range(len(x)):
-                torch.mm(weight.T, grad[panel], out=by_x[panel])
-            if ctx.gate:
-                by_x *= x.sign()  # x is at least 0, the output of a ReLU; masked_fill_ takes ten times as long
-        by_weight = grad[0] @ x[0].T
-        for panel in range(1, len(x)):
-            by_weight.addmm_(grad[panel], x[panel].T)
-        return by_x, by_weight, grad.sum((0, 2)), None
+    return flat.detach().numpy().reshape(-1)[: pattern.indices.size].reshape(pattern.indices.shape)

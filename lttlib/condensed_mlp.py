@@ -14,10 +14,12 @@ from lttkernels.condensed_panels import PANEL
 from torch import Tensor, nn
 
 from lttlib.arguments import require, require_mask, require_same_keys
-from lttlib.condensed_layers import DensePanels, MovingLinear
+from lttlib.condensed_layers import DensePanels, MovingLinear, through
 from lttlib.dst import layer_densities
 from lttlib.masks import Tensors, keep_count, prunable
 from lttlib.srigl import constant_fan_in
+
+PADDING = -1  # the label of samples past the batch
 
 
 class CondensedMLP(nn.Sequential):
@@ -65,23 +67,23 @@ class CondensedMLP(nn.Sequential):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, features) to logits (batch, classes).
+        """(batch, features) to logits (batch, classes)."""
+        panels = self.in_panels(x)
+        return panels.transpose(1, 2).reshape(-1, panels.shape[1])[: len(x)]
 
-        A sparse layer applies the ReLU after it itself (relu), and leaves its derivative to the layer that follows
-        (gate): a pass over all activations less in each direction.
-        """
+    def in_panels(self, x: Tensor) -> Tensor:
+        """(batch, features) to logits in panels, (panels, classes, 64); those of samples past the batch mean nothing."""
         features = self[0].in_features
         require(x.ndim == 2 and x.shape[1] == features, "x.shape", tuple(x.shape), f"(batch, {features})", "flatten it")
         require(x.dtype == torch.float32, "x.dtype", x.dtype, "torch.float32", "use x.float()", TypeError)
-        batch = len(x)
-        padded = F.pad(x, (0, 0, 0, -batch % PANEL)) if batch % PANEL else x
-        panels = padded.view(-1, PANEL, features).transpose(1, 2).contiguous()
-        gate = False
-        for i in range(0, len(self), 2):
-            relu = i + 1 < len(self)
-            panels = self[i](panels, relu=relu, gate=gate)
-            gate = relu and isinstance(self[i], MovingLinear)
-        return panels.transpose(1, 2).reshape(-1, panels.shape[1])[:batch]
+        padded = F.pad(x, (0, 0, 0, -len(x) % PANEL)) if len(x) % PANEL else x
+        return through(list(self)[::2], padded.view(-1, PANEL, features).transpose(1, 2).contiguous())
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean cross-entropy in nats, from the panels as they are. x: (batch, features), y: (batch,) int64."""
+        if len(y) % PANEL:
+            y = F.pad(y, (0, -len(y) % PANEL), value=PADDING)
+        return F.cross_entropy(self.in_panels(x), y.view(-1, PANEL), ignore_index=PADDING)
 
     def linear_layers(self) -> dict[str, nn.Module]:
         """The layers that have weights, by name, from first to last."""

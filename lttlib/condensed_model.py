@@ -4,13 +4,15 @@ Lasby et al. 2023, arXiv:2305.02299. Book: "Structured RigL".
 """
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from lttkernels.arguments import index_type
-from lttkernels.condensed import Condensed, condensed_linear
+from lttkernels.condensed import BATCH_OF_PANELS, Condensed, condensed_linear
 from lttkernels.condensed_panels import PANEL, PanelPattern, panels_linear
+from lttkernels.lookup_chain import make_chain, multiply_chain
 from lttkernels.memory import scratch
 from lttkernels.panels import pack
 from lttkernels.threads import set_threads
@@ -37,7 +39,7 @@ class CondensedModel(nn.Module):
             parts = {"values": layer.values, "indices": layer.indices, "rows": layer.rows, "bias": bias}
             for name, part in parts.items():
                 self.register_buffer(f"{i}_{name}", torch.from_numpy(part))
-        self._layers, self._biases = layers, biases
+        self._layers, self._biases, self._chain = layers, biases, None
         self._patterns = [PanelPattern(layer.indices, layer.rows, layer.shape) for layer in layers]
 
     @property
@@ -45,36 +47,54 @@ class CondensedModel(nn.Module):
         """What its tensors take, in memory and, but for a few hundred bytes, on disk."""
         return sum(part.nbytes for part in self.state_dict().values())
 
-    @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, features) to logits (batch, classes)."""
+        """(batch, features) to logits (batch, classes), which carry no gradient."""
         features = self.shapes[0][1]
-        require(x.ndim == 2 and x.shape[1] == features, "x.shape", tuple(x.shape), f"(batch, {features})", "flatten it")
-        require(x.dtype == torch.float32, "x.dtype", x.dtype, "torch.float32", "use x.float()", TypeError)
+        if (
+            x.ndim != 2 or x.shape[1] != features or x.dtype != torch.float32
+        ):  # asked first: to say what is wrong takes time
+            require(
+                x.ndim == 2 and x.shape[1] == features, "x.shape", tuple(x.shape), f"(batch, {features})", "flatten it"
+            )
+            require(False, "x.dtype", x.dtype, "torch.float32", "use x.float()", TypeError)
         set_threads(torch.get_num_threads())
-        answers = x.numpy() if x.is_contiguous() else x.contiguous().numpy()
-        if len(x) >= FEW_SAMPLES:
-            return torch.from_numpy(self._in_panels(answers))
+        samples = x.detach().contiguous().numpy()
+        if len(samples) < BATCH_OF_PANELS and (logits := self._each_sample(samples)) is not None:
+            return torch.from_numpy(logits)
+        return torch.from_numpy(self._few(samples) if len(samples) < FEW_SAMPLES else self._in_panels(samples))
+
+    def _each_sample(self, x: np.ndarray) -> np.ndarray | None:
+        """One sample after the other through the network; None if a number on the way is not finite."""
+        if self._chain is None:
+            rows = [layer.rows for layer in self._layers]
+            self._chain = make_chain([layer.lookup for layer in self._layers], rows, self._biases)
+        logits = np.empty((len(x), self.shapes[-1][0]), np.float32)
+        finite = [multiply_chain(self._chain, sample, answers) for sample, answers in zip(x, logits, strict=True)]
+        return logits if all(finite) else None
+
+    def _few(self, x: np.ndarray) -> np.ndarray:
         for i, (layer, bias) in enumerate(zip(self._layers, self._biases, strict=True)):
             if i:
-                np.maximum(answers, 0, out=answers)
-            answers = condensed_linear(answers, layer, bias)
-        return torch.from_numpy(answers)
+                np.maximum(x, 0, out=x)
+            x = condensed_linear(x, layer, bias)
+        return x
 
     def _in_panels(self, x: np.ndarray) -> np.ndarray:
         logits = np.empty((len(x), self.shapes[-1][0]), np.float32)
         layers = list(zip(self._layers, self._biases, self._patterns, strict=True))
-        for first in range(0, len(x), PANEL):
-            inputs = self.shapes[0][1]
-            panel = pack(x, inputs, (first, 1, PANEL), False, "samples").reshape(1, inputs, PANEL)
+        for first in range(0, len(x), PANELS * PANEL):
+            count, inputs = min(PANELS, -(-(len(x) - first) // PANEL)), self.shapes[0][1]
+            panels = pack(x, inputs, (first, count, PANEL), False, "samples").reshape(count, inputs, PANEL)
             for i, (layer, bias, pattern) in enumerate(layers):
-                features = layer.shape[0]
-                before, panel = panel, scratch(f"answers {i % 2}", features * PANEL).reshape(1, features, PANEL)
-                panels_linear(pattern, layer.values, bias, before, panel, relu=i + 1 < len(layers))
-            logits[first : first + PANEL] = panel[0, :, : len(x) - first].T
+                shape = (count, layer.shape[0], PANEL)
+                before, panels = panels, scratch(f"answers {i % 2}", math.prod(shape)).reshape(shape)
+                panels_linear(pattern, layer.values, bias, before, panels, relu=i + 1 < len(layers))
+            answers = panels.transpose(0, 2, 1).reshape(-1, panels.shape[1])
+            logits[first : first + count * PANEL] = answers[: len(x) - first]
         return logits
 
 
+PANELS = 2  # so many go through a layer together
 FEW_SAMPLES = 32  # below, the kernels of lttkernels.condensed waste less of a panel
 
 

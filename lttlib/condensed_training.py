@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lttkernels.steepest import set_aside, steepest_in_rows, where_before
-from torch import Tensor
+from lttkernels.steepest import carry, merged, set_aside, steepest_in_rows, where_before
+from torch import Tensor, nn
 
 from lttlib.arguments import require, require_finite
 from lttlib.condensed_layers import BLOCK_ROWS, MovingLinear
@@ -29,11 +29,11 @@ from lttlib.sparse_training import SparseHistory
 from lttlib.srigl import drop_counts, row_topk_mask, surviving_neurons
 from lttlib.training import SGD, Optimizer, Schedule, Validation, run_loop
 
-Watch = Callable[[int, CondensedMLP], None]
+Watch = Callable[[int, nn.Module], None]
 
 
 def train_condensed(
-    model: CondensedMLP,
+    model: nn.Module,
     data: Data,
     *,
     steps: int,
@@ -54,7 +54,8 @@ def train_condensed(
 ) -> SparseHistory:
     """Train model in place with SRigL; the same as train_sparse(method="srigl") with masks on dense weights.
 
-    seed: order of the data, nothing else. watch(step, model): called at step 0 and after each update. The optimizer must
+    model: condensed_mlp.CondensedMLP, or any module with MovingLinear layers inside. Its last layer (last_layer) loses no
+    neuron. seed: order of the data, nothing else. watch(step, model): called at step 0 and after each update. The optimizer must
     act on each number alone, as SGD and Adam do. `explored` of the history stays empty: to know which weights were ever
     live takes a dense mask. The others: see train_sparse.
     """
@@ -72,26 +73,43 @@ def train_condensed(
     return network.history
 
 
+def sparse_layers(model: nn.Module) -> dict[str, MovingLinear]:
+    """The layers of model that are truly sparse, by name, in the order in which the model lists them."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, MovingLinear)}
+
+
+def last_layer(model: nn.Module) -> str:
+    """Name of the last layer with weights that model lists, sparse or dense: its neurons are the model's answers."""
+    kinds = (MovingLinear, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return [name for name, module in model.named_modules() if isinstance(module, kinds)][-1]
+
+
 class _MovingCondensed(OneNetwork):
     """A network whose patterns move; they are buffers, so a checkpoint holds them."""
 
-    def __init__(self, model: CondensedMLP, fractions: dict[int, float], gamma: float, watch: Watch | None):
+    def __init__(self, model: nn.Module, fractions: dict[int, float], gamma: float, watch: Watch | None):
         super().__init__(model, {})
         self.fractions, self.gamma, self.watch, self.history = fractions, gamma, watch, SparseHistory()
         self._listen(True)  # the first step after a checkpoint may be an update
         if watch is not None:
             watch(0, model)
 
+    def losses(self, x: Tensor, y: Tensor) -> Tensor:
+        """As OneNetwork.losses; of a CondensedMLP without the way back from panels to rows of logits."""
+        if isinstance(self.model, CondensedMLP):
+            return self.model.loss(x[0], y[0])[None]
+        return super().losses(x, y)
+
     def _listen(self, listening: bool) -> None:
-        for layer in self.model.sparse_layers().values():
+        for layer in sparse_layers(self.model).values():
             layer.listening, layer.heard = listening, None
 
     def rewire(self, step: int, engine: torch.optim.Optimizer) -> bool:
         """Move the patterns if this step is an update; True then, and there is no optimizer step."""
         moving = step in self.fractions
         if moving:
-            last = list(self.model.linear_layers())[-1]
-            for name, layer in self.model.sparse_layers().items():
+            last = last_layer(self.model)
+            for name, layer in sparse_layers(self.model).items():
                 moments = [value for value in engine.state.get(layer.values, {}).values()
                            if isinstance(value, Tensor) and value.shape == layer.values.shape]  # fmt: skip
                 move(layer, self.fractions[step], gamma=0 if name == last else self.gamma, moments=moments)
@@ -111,45 +129,52 @@ def move(layer: MovingLinear, fraction: float, *, gamma: float, moments: list[Te
     require(
         layer.heard is not None, "layer.heard", None, "what a backward pass leaves", "set layer.listening before it"
     )
-    values, places, alive = layer.in_use(layer.values), layer.places(), layer.alive
+    values, places, rows = (
+        layer.in_use(layer.values),
+        layer.places().flatten().numpy(),
+        layer.alive.numpy().nonzero()[0],
+    )
     require_finite(values, "live weights")
     for heard in layer.heard:
         require_finite(heard, "grad")
-    inputs, budget, rows = layer.in_features, len(layer.values), alive.nonzero().squeeze(1)
+    inputs, budget = layer.in_features, len(layer.values)
     size = values.abs()
     keep, drop = drop_counts(size.numel(), int(size.count_nonzero()), fraction)
-    found = candidates(layer, drop, min(inputs, layer.fan_in + layer.fan_in // 4 + 1))
-    salient = _salient(layer, topk_mask(size, keep), places, found.largest(drop))
+    strong = topk_mask(size, keep)
+    found = candidates(layer, drop, min(inputs, drop // len(rows) * 3 // 2 + 8))
+    salient = _salient(layer, strong, places, found.largest(drop))
     left = surviving_neurons(salient, budget=budget, inputs=inputs, fan_in=layer.fan_in, gamma=gamma)
-    fan_in = budget // int(left.count_nonzero())
-    size = size.masked_fill(~left[rows, None], 0)
-    kept = topk_mask(size, min(keep, int(size.count_nonzero())))
-    kept = row_topk_mask(size.masked_fill(~kept, -math.inf), kept.count_nonzero(1).clamp(max=fan_in))
-    wanted = fan_in * left.long()
-    wanted[rows] -= kept.count_nonzero(1)
-    if (
-        fan_in > found.per_row
-    ):  # the largest fan_in of a row hold all that can grow in it, and here they are not all there
-        found = candidates(layer, drop, fan_in)
-    grown = found.largest_in_rows(wanted, places[kept])
-    new = np.sort(np.concatenate([places[kept].numpy(), grown]))  # torch sorts ten times as slowly
-    _settle(layer, torch.from_numpy(new), left, moments)
+    fan_in, kept = budget // int(left.count_nonzero()), strong
+    if not left[rows].all():
+        size = size.masked_fill(~left[rows, None], 0)
+        kept = topk_mask(size, min(keep, int(size.count_nonzero())))
+    if fan_in < layer.fan_in:  # a neuron has come back to life
+        kept = row_topk_mask(size.masked_fill(~kept, -math.inf), kept.count_nonzero(1).clamp(max=fan_in))
+    wanted = fan_in * left.numpy()
+    wanted[rows] -= kept.numpy().sum(1)
+    stay = places[kept.numpy().reshape(-1)]
+    _settle(layer, merged(stay, grown(layer, found, wanted, stay)), left, moments)
 
 
 def dense_gradient(layer: MovingLinear) -> Iterator[tuple[int, Tensor]]:
     """The gradient of every possible weight, block by block: (first row, |dL/dw| of some rows (rows, in))."""
-    x, grad = layer.heard
     for first in range(0, layer.out_features, BLOCK_ROWS):
-        rows = grad[:, first : first + BLOCK_ROWS]
-        block = rows[0] @ x[0].T
-        for panel in range(1, len(x)):
-            block.addmm_(rows[panel], x[panel].T)
-        yield first, block.abs_()
+        yield first, _gradient_of(layer, slice(first, first + BLOCK_ROWS))
+
+
+def _gradient_of(layer: MovingLinear, rows: slice | np.ndarray) -> Tensor:
+    """|dL/dw| of every possible weight of these rows, (rows, in)."""
+    x, grad = layer.heard
+    rows = grad[:, rows]
+    block = rows[0] @ x[0].T
+    for panel in range(1, len(x)):
+        block.addmm_(rows[panel], x[panel].T)
+    return block.abs_()
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may be salient or grow: the largest |dL/dw| of each row, per_row or more, and the `count` largest of all.
+    """What may be salient or grow: of each row its per_row largest |dL/dw| or more, and the `count` largest of all.
 
     sizes: (candidates,) float32. places: (candidates,) int64, row * in + column, increasing. starts: (out + 1,).
     """
@@ -157,25 +182,18 @@ class Candidates:
     sizes: np.ndarray
     places: np.ndarray
     starts: np.ndarray
-    per_row: int
 
-    def largest(self, count: int) -> Tensor:
+    def largest(self, count: int) -> np.ndarray:
         """The places (int64, increasing) of the `count` largest of all; ties: the lowest place."""
-        return torch.from_numpy(self.places[topk_mask(torch.from_numpy(self.sizes), count).numpy()])
-
-    def largest_in_rows(self, wanted: Tensor, kept: Tensor) -> np.ndarray:
-        """The places of the wanted[r] largest of each row outside those kept (increasing); ties: the lowest place."""
-        found = np.empty(int(wanted.sum()), np.int64)
-        steepest_in_rows(self.sizes, self.places, self.starts, wanted.numpy(), kept.numpy(), found)
-        return found
+        return self.places[topk_mask(torch.from_numpy(self.sizes), count).numpy()]
 
 
 def candidates(layer: MovingLinear, count: int, per_row: int) -> Candidates:
     """One pass over the gradient of every possible weight, block by block. count, per_row: see Candidates."""
     inputs, least = layer.in_features, _guessed_threshold(layer, count)
-    room = layer.out_features * per_row * 3 // 2 + BLOCK_ROWS * inputs
+    room = layer.out_features * per_row * 3 + BLOCK_ROWS * inputs
     sizes, places, filled = np.empty(room, np.float32), np.empty(room, np.int64), 0
-    starts, above_mean = np.empty(layer.out_features + 1, np.int64), np.float32(1)
+    starts, above_mean = np.empty(layer.out_features + 1, np.int64), np.float32(2)
     for first, block in dense_gradient(layer):
         if filled + block.numel() > len(sizes):
             sizes, places = (np.concatenate([array, np.empty_like(array)]) for array in (sizes, places))
@@ -184,7 +202,25 @@ def candidates(layer: MovingLinear, count: int, per_row: int) -> Candidates:
     starts[-1] = filled
     if per_row < inputs and np.count_nonzero(sizes[:filled] > least) < count:
         return candidates(layer, count, inputs)  # the guess was too high: keep all, which is rare
-    return Candidates(sizes[:filled], places[:filled], starts, per_row)
+    return Candidates(sizes[:filled], places[:filled], starts)
+
+
+def grown(layer: MovingLinear, found: Candidates, wanted: np.ndarray, stay: np.ndarray) -> np.ndarray:
+    """The places of the wanted[r] largest |dL/dw| of each row outside `stay`, all increasing; ties: the lowest place.
+
+    The gradients of a row with too few candidates, which is rare, are computed once more.
+    """
+    slots = np.cumsum(wanted) - wanted
+    places, short = np.empty(int(wanted.sum()), np.int64), np.zeros(len(wanted), bool)
+    steepest_in_rows(found.sizes, found.places, found.starts, wanted, slots, stay, places, short)
+    rows = np.flatnonzero(short)
+    for first in range(0, len(rows), BLOCK_ROWS):
+        some, inputs = rows[first : first + BLOCK_ROWS], layer.in_features
+        every = (some[:, None] * inputs + np.arange(inputs)).reshape(-1)
+        block = _gradient_of(layer, torch.from_numpy(some)).numpy().reshape(-1)
+        starts = np.arange(len(some) + 1) * inputs
+        steepest_in_rows(block, every, starts, wanted[some], slots[some], stay, places, short)
+    return places
 
 
 def _guessed_threshold(layer: MovingLinear, count: int) -> np.float32:
@@ -196,21 +232,18 @@ def _guessed_threshold(layer: MovingLinear, count: int) -> np.float32:
     return np.partition(seen, seen.size - above)[seen.size - above]
 
 
-def _salient(layer: MovingLinear, strong: Tensor, places: Tensor, steep: Tensor) -> Tensor:
+def _salient(layer: MovingLinear, strong: Tensor, places: np.ndarray, steep: np.ndarray) -> Tensor:
     """Salient places of each neuron, (out,): live weights that are strong, and steep places that are not among them."""
-    at = torch.from_numpy(where_before(places.flatten().numpy(), steep.numpy()))
-    both = (at >= 0) & strong.flatten()[at]
-    counts = torch.bincount(steep[~both] // layer.in_features, minlength=layer.out_features)
-    counts[layer.alive] += strong.count_nonzero(1)
-    return counts
+    at = where_before(places, steep)
+    both = (at >= 0) & strong.numpy().reshape(-1)[at]
+    counts = np.bincount(steep[~both] // layer.in_features, minlength=layer.out_features)
+    counts[layer.alive.numpy()] += strong.numpy().sum(1)
+    return torch.from_numpy(counts)
 
 
-def _settle(layer: MovingLinear, places: Tensor, alive: Tensor, moments: list[Tensor]) -> None:
+def _settle(layer: MovingLinear, places: np.ndarray, alive: Tensor, moments: list[Tensor]) -> None:
     """Write the new pattern. A place that was live before keeps its value and its moments, another one has 0."""
-    source = where_before(layer.places().flatten().numpy(), places.numpy())
-    stays, source = torch.from_numpy(source >= 0), torch.from_numpy(source.clip(0))
+    source = where_before(layer.places().flatten().numpy(), places)
     for flat in (layer.values.detach(), *moments):
-        moved = flat[source] * stays
-        flat.zero_()
-        flat[: len(moved)] = moved
-    layer.place(places, alive)
+        carry(flat.numpy(), source)
+    layer.place(torch.from_numpy(places), alive)

@@ -3,7 +3,8 @@
 Per example, f_D = 2 * sum_l n_l u_l for the dense network and f_S = 2 * sum_l live_l u_l for the sparse one, where layer
 l uses each weight u_l times (once in a linear layer, at every position in a convolution). Backward costs twice forward:
 
-    dense 3 f_D      static, SET 3 f_S      pruning: the mean of 3 f_S(t)      RigL 3 f_S, at an update 2 f_S + f_D
+    dense 3 f_D      static, SET 3 f_S      pruning: the mean of 3 f_S(t)
+    RigL and SRigL 3 f_S, at an update 2 f_S + f_D
 
 With an update every Delta T steps RigL's mean is (3 f_S Delta T + 2 f_S + f_D) / (Delta T + 1), in the appendix of Evci et
 al. 2020, arXiv:1911.11134. Biases, norms, activations, the optimizer and the choice of masks are left out, as there.
@@ -18,7 +19,7 @@ from lttlib.arguments import require, require_choice, require_same_keys
 from lttlib.dst import gradual_count, update_steps
 from lttlib.masks import Tensors, keep_count, prunable
 
-METHODS = ("dense", "static", "set", "rigl", "gmp")
+METHODS = ("dense", "static", "set", "rigl", "gmp", "srigl")
 Counts = Mapping[str, int]
 
 
@@ -72,8 +73,9 @@ def training_flops(
     """Operations of a whole run of train_sparse (or of dense training, method "dense") with the same arguments.
 
     sizes: weights of each layer. densities: from dst.layer_densities; None only for "dense". An update of SET or gmp
-    is counted as any other step, though it needs no gradient; RigL's needs that of every weight. The step of an update
-    still runs with the old masks. Compare with dense training of as many steps, or of five times as many.
+    is counted as any other step, though it needs no gradient; RigL's and SRigL's need that of every weight. SRigL is
+    counted with its whole budget, of which it leaves less than one weight per neuron unused. The step of an update still
+    runs with the old masks. Compare with dense training of as many steps, or of five times as many.
     """
     require_choice(method, METHODS, "method")
     require(steps >= 0, "steps", steps, "0 or more", "pass the total number of steps")
@@ -91,7 +93,7 @@ def training_flops(
         require(len(updates) > 0, "interval", interval, f"less than end = {end}", "gmp prunes only at updates")
         return 3 * batch_size * _gradual_flops(uses, sizes, densities, updates, steps)
     sparse = forward_flops(uses, {name: keep_count(sizes[name], 1 - densities[name]) for name in sizes})
-    extra = (dense - sparse) * len(updates) if method == "rigl" else 0
+    extra = (dense - sparse) * len(updates) if method in ("rigl", "srigl") else 0
     return batch_size * (3 * sparse * steps + extra)
 
 

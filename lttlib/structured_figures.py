@@ -76,24 +76,42 @@ def draw_spending(rows: Sequence[Mapping], measure: str, units: int, title: str)
     return fig
 
 
-def draw_ablation_gap(records: Mapping[str, Sequence[Mapping]], title: str) -> Figure:
-    """SRigL with ablation minus without, in points of accuracy, paired, with 95% intervals; name to rows "sparsities"."""
+def draw_ablation_gap(records: Mapping[str, Sequence[Mapping]], against: str, title: str) -> Figure:
+    """SRigL with ablation minus without, in points of accuracy, paired, with 95% intervals.
+
+    records: two, name to rows of the part "sparsities". against: "live weights", or "fan-in", that of the first layer
+    where no neuron is ablated.
+    """
+    require(len(records) == 2, "records", list(records), "two, by name", "digits and mnist")
+    require_choice(against, ("live weights", "fan-in"), "against")
     fig, ax = figure(3.2)
     shown = set()
     for (name, rows), role, shift in zip(records.items(), ("method", "control"), (1.03, 0.97), strict=True):
         color, dash, marker = ROLES[role]
         sparsities = sorted({row["value"] for row in rows if row["arm"] == "SRigL"})
         gaps = [mean_interval(ablation_gap(rows, sparsity)) for sparsity in sparsities]
-        live = np.array([100 * (1 - sparsity) for sparsity in sparsities])
+        x = [round(100 * (1 - sparsity), 6) for sparsity in sparsities]
+        if against == "fan-in":
+            x = [by_fan_in(rows, sparsity) for sparsity in sparsities]
         middle = np.array([gap.mean for gap in gaps])
         reach = np.array([[gap.mean - gap.low, gap.high - gap.mean] for gap in gaps]).T
-        ax.errorbar(shift * live, middle, reach, color=color, linestyle=dash, marker=marker, label=name, capsize=2.5)
-        shown |= {round(share, 6) for share in live}
+        ax.errorbar(
+            shift * np.array(x), middle, reach, color=color, linestyle=dash, marker=marker, label=name, capsize=2.5
+        )
+        shown |= set(x)
     level(ax, 0, "no difference")
-    live_axis(ax, sorted(shown))
+    live_axis(ax, sorted(shown) if against == "live weights" else (1, 2, 3, 6, 12, 30, 62, 127))
+    if against == "fan-in":
+        ax.set_xlabel("inputs of each first-layer neuron, none ablated")
     ax.set(ylabel="with minus without ablation (points)", title=title)
     legend_below(fig, 3)
     return fig
+
+
+def by_fan_in(rows: Sequence[Mapping], sparsity: float) -> float:
+    """Fan-in of the first layer at this sparsity where no neuron is ablated, the mean over seeds."""
+    wanted = ("SRigL, no ablation", sparsity)
+    return float(np.mean([row["largest fan-in"][FIRST] for row in rows if (row["arm"], row["value"]) == wanted]))
 
 
 def ablation_gap(rows: Sequence[Mapping], sparsity: float) -> np.ndarray:
@@ -104,8 +122,9 @@ def ablation_gap(rows: Sequence[Mapping], sparsity: float) -> np.ndarray:
 
 def draw_gammas(rows: Sequence[Mapping], measure: str, units: int, title: str) -> Figure:
     """One of MEASURES against the ablation ratio gamma; rows: part "gammas" of a record."""
-    fig, ax = figure(3.0)
     gammas = sorted({row["value"] for row in rows})
+    require(len(gammas) > 0, "rows", "empty", "rows of the part gammas", "see structured_sparse")
+    fig, ax = figure(3.0)
     values = np.array([measured([row for row in rows if row["value"] == gamma], measure, units) for gamma in gammas]).T
     draw_arms(ax, gammas, values, "method", "SRigL")
     ax.set(xlabel=r"ablation ratio $\gamma_\mathrm{abl}$", ylabel=MEASURES[measure], title=title, xticks=gammas)
@@ -129,7 +148,8 @@ def draw_patterns(rows: Sequence[Mapping], dense: float, title: str) -> Figure:
 
 def draw_fan_ins(mask, *, most: int, tallest: int, title: str) -> Figure:
     """How many neurons have how many live inputs; mask: (out, in) bool. most, tallest: ends of the axes, to share."""
-    counts = np.bincount(np.asarray(mask).sum(1), minlength=most + 1)[: most + 1]
+    counts = np.bincount(np.asarray(mask).sum(1), minlength=most + 1)
+    require(len(counts) == most + 1, "most", most, f"{len(counts) - 1} or more", "no neuron may lie beyond the axis")
     fig, ax = figure(3.0)
     ax.bar(range(1, most + 1), counts[1:], color=ROLES["method"].color, label="neurons that are left")
     ax.bar([0], counts[:1], color="none", edgecolor=ROLES["control"].color, hatch="////", label="without any input")

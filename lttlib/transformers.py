@@ -17,7 +17,9 @@ from lttlib.arguments import require
 from lttlib.models import initialize_glorot, mlp
 
 FeedForward = Callable[[int], nn.Module]  # number of the block, from 0, to what maps (batch, tokens, width) to the same
-POSITION_SIZE = 0.3  # standard deviation at the start; the usual 0.02 drowns in what the blocks add, and SGD stays at chance
+POSITION_SIZE = (
+    0.3  # standard deviation at the start; the usual 0.02 drowns in what the blocks add, and SGD stays at chance
+)
 
 
 def dense_feed_forward(width: int, hidden: int, *, generator: torch.Generator) -> nn.Sequential:

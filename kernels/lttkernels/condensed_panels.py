@@ -40,7 +40,7 @@ class PanelPattern:
         require(bool((np.diff(rows.astype(np.int64)) > 0).all()), "rows", rows, "increasing numbers",
                 "each surviving neuron is named once")  # fmt: skip
         require(n == 0 or rows[-1] < features, "rows", rows, f"entries below {features}", "check shape")
-        self.indices, self.rows, self.shape = indices, rows, shape
+        self.indices, self.rows, self.shape, self.flat = indices, rows, shape, indices.reshape(-1)
         self.ablated = np.setdiff1d(np.arange(features, dtype=np.uint32), rows)
         self.indptr = np.arange(n + 1, dtype=np.uint64) * np.uint64(k)
         self.every, self.none = np.arange(inputs, dtype=np.uint32), np.zeros(inputs, np.float32)
@@ -51,7 +51,7 @@ class PanelPattern:
         """For each input the neurons that read it: indptr (in + 1,), readers (entries,), order (entries,)."""
         if self._transposed is None:
             readers = self.rows.astype(index_type(max(self.shape[0], 1)))
-            self._transposed = _transpose(self.indices.reshape(-1), readers, self.indices.shape[1], self.shape[1])
+            self._transposed = _transpose(self.flat, readers, self.indices.shape[1], self.shape[1])
         return self._transposed
 
     @property
@@ -87,12 +87,9 @@ def panels_linear(pattern: PanelPattern, values, bias, x, out, *, relu: bool = F
     relu: write max(0, y) in place of y.
     """
     features, inputs = pattern.shape
-    panels = _require(pattern, values, x, inputs, "x", out, features, "out")
+    _require(pattern, values, x, inputs, "x", out, features, "out")
     require_array(bias, "bias", dtype=FLOAT, shape=(features,))
-    entries = (pattern.indptr, pattern.indices.reshape(-1), values.reshape(-1))
-    _shared(
-        len(pattern.rows), *entries, pattern.rows, bias, x, inputs, out, features, panels, RELU if relu else PLAIN, x
-    )
+    _shared(pattern.indptr, pattern.flat, values.reshape(-1), pattern.rows, bias, x, out, RELU if relu else PLAIN, x)
     if len(pattern.ablated):
         answers = bias[pattern.ablated]
         out[:, pattern.ablated] = (np.maximum(answers, 0) if relu else answers)[:, None]
@@ -105,16 +102,14 @@ def panels_grad_input(pattern: PanelPattern, values, grad, out, *, gate=None) ->
     is the gradient by what went into the ReLU.
     """
     features, inputs = pattern.shape
-    panels = _require(pattern, values, grad, features, "grad", out, inputs, "out")
+    _require(pattern, values, grad, features, "grad", out, inputs, "out")
     if gate is not None:
         require_array(gate, "gate", dtype=FLOAT, shape=out.shape)
     indptr, readers, order = pattern.transposed
     permuted = scratch("permuted values", order.size)
-    _permute(values.reshape(-1), order, permuted)
     mode, gate = (PLAIN, out) if gate is None else (GATED, gate)
-    _shared(
-        inputs, indptr, readers, permuted, pattern.every, pattern.none, grad, features, out, inputs, panels, mode, gate
-    )
+    _permuted(values.reshape(-1), order, permuted)
+    _shared(indptr, readers, permuted, pattern.every, pattern.none, grad, out, mode, gate)
 
 
 def panels_grad_values(pattern: PanelPattern, x, grad, out, by_bias) -> None:
@@ -126,7 +121,7 @@ def panels_grad_values(pattern: PanelPattern, x, grad, out, by_bias) -> None:
     panels = _require(pattern, out, x, inputs, "x", grad, features, "grad")
     require_array(by_bias, "by_bias", dtype=FLOAT, shape=(features,))
     n, k = pattern.indices.shape
-    dot_rows(n, pattern.indices.reshape(-1), k, pattern.rows, grad.reshape(-1), features, x.reshape(-1), inputs, panels,
+    dot_rows(n, pattern.flat, k, pattern.rows, grad.reshape(-1), features, x.reshape(-1), inputs, panels,
              out.reshape(-1))  # fmt: skip
     _sums(grad, by_bias)
 
@@ -140,14 +135,29 @@ def _require(pattern, values, first, first_features, first_name, second, second_
     return first.shape[0]
 
 
+def _permuted(values, order, out) -> None:
+    """Write values[order] to out."""
+    threads = get_threads()
+    if threads > 1:
+        _permute_parallel(threads, values, order, out)
+    else:
+        _permute(0, order.size, values, order, out)
+
+
 @numba.njit(nogil=True, cache=True)
-def _permute(values, order, out):
+def _permute(first, last, values, order, out):
     values_at, order_at, out_at = pointer(values), pointer(order), pointer(out)
-    whole = order.size // 16 * 16
-    for i in range(0, whole, 16):
+    whole = first + (last - first) // 16 * 16
+    for i in range(first, whole, 16):
         store(out_at, i, gather(values_at, load_indices(order_at, i, 16)))
-    for i in range(whole, order.size):
+    for i in range(whole, last):
         put(out_at, i, element(values_at, element(order_at, i)))
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _permute_parallel(threads, values, order, out):
+    for thread in numba.prange(threads):
+        _permute(order.size * thread // threads, order.size * (thread + 1) // threads, values, order, out)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -166,23 +176,28 @@ def _sums(grad, out):
         put(out_at, row, total(a))
 
 
-def _shared(count, *what) -> None:
-    """All rows, on as many threads as are in use."""
+def _shared(indptr, indices, values, rows, bias, x, out, mode, gate) -> None:
+    """All rows in all panels, on as many threads as are in use."""
+    count = len(rows) * len(x)
     threads = min(get_threads(), count)
     if threads > 1:
-        _rows_parallel(threads, count, *what)
+        _rows_parallel(threads, count, indptr, indices, values, rows, bias, x, out, mode, gate)
     elif count:
-        _rows(0, count, *what)
+        _rows(0, count, indptr, indices, values, rows, bias, x, out, mode, gate)
 
 
 @numba.njit(nogil=True, cache=True)
-def _rows(first, last, indptr, indices, values, rows, bias, x, inputs, out, features, panels, mode, gate):
-    """Rows first to last of the product, in every panel."""
+def _rows(first, last, indptr, indices, values, rows, bias, x, out, mode, gate):
+    """Rows of the product, `first` to `last` counted through all panels: those of panel 0, of panel 1, and so on.
+
+    With as many panels as threads, each thread stays with its panel from layer to layer, and in its own cache.
+    """
     indptr_at, indices_at, values_at = pointer(indptr), pointer(indices), pointer(values)
     rows_at, bias_at, x_at, out_at, gate_at = pointer(rows), pointer(bias), pointer(x), pointer(out), pointer(gate)
-    for panel in range(panels):
-        here, there = panel * inputs * PANEL, panel * features * PANEL
-        for r in range(first, last):
+    count = rows.size
+    for panel in range(first // count, (last - 1) // count + 1):
+        here, there = panel * x.shape[1] * PANEL, panel * out.shape[1] * PANEL
+        for r in range(max(first - panel * count, 0), min(last - panel * count, count)):
             row = element(rows_at, r)
             a = splat(element(bias_at, row), 16)
             b, c, d = a, a, a
@@ -206,10 +221,10 @@ def _rows(first, last, indptr, indices, values, rows, bias, x, inputs, out, feat
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _rows_parallel(threads, count, indptr, indices, values, rows, bias, x, inputs, out, features, panels, mode, gate):
+def _rows_parallel(threads, count, indptr, indices, values, rows, bias, x, out, mode, gate):
     for thread in numba.prange(threads):
         first, last = count * thread // threads, count * (thread + 1) // threads
-        _rows(first, last, indptr, indices, values, rows, bias, x, inputs, out, features, panels, mode, gate)
+        _rows(first, last, indptr, indices, values, rows, bias, x, out, mode, gate)
 
 
 def to_panels(x: np.ndarray) -> np.ndarray:

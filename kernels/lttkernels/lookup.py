@@ -156,11 +156,11 @@ def _multiply(first, last, values, offsets, rest_values, rest_indices, rest_star
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
-def _pad(x, padded):
-    """x and zeros after it; whether all of x is finite."""
-    zero = np.float32(0)
+def _pad(x, relu, padded):
+    """x, or with relu max(0, x), and zeros after it; whether all of x is finite."""
+    zero, least = np.float32(0), np.float32(0 if relu else -np.inf)
     for i in range(x.size):
-        padded[i] = x[i]
+        padded[i] = max(x[i], least)
         zero += x[i] * np.float32(0)
     padded[x.size :] = 0
     return zero == 0
@@ -168,7 +168,7 @@ def _pad(x, padded):
 
 @numba.njit(nogil=True, cache=True)
 def _serial(values, offsets, rest_values, rest_indices, rest_start, x, padded, sums, rows, bias, out):
-    finite = _pad(x, padded)
+    finite = _pad(x, False, padded)
     if finite:
         _multiply(
             0, values.shape[0], values, offsets, rest_values, rest_indices, rest_start, padded, sums, rows, bias, out
@@ -179,7 +179,7 @@ def _serial(values, offsets, rest_values, rest_indices, rest_start, x, padded, s
 @numba.njit(nogil=True, cache=True, parallel=True)
 def _parallel(threads, values, offsets, rest_values, rest_indices, rest_start, x, padded, sums, rows, bias, out):
     groups = values.shape[0]
-    finite = _pad(x, padded)
+    finite = _pad(x, False, padded)
     for thread in numba.prange(threads * finite):
         first, last = groups * thread // threads, groups * (thread + 1) // threads
         _multiply(first, last, values, offsets, rest_values, rest_indices, rest_start, padded, sums[thread * GROUP :],

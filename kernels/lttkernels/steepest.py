@@ -1,19 +1,22 @@
 """The largest gradients of a layer, found in one pass over blocks of its rows: what may grow, where no dense gradient is kept.
 
 Of each row its largest entries are set aside, and whatever else is above a threshold. That holds the largest of all as
-well as the largest of each row outside those that stay. Exact, ties to the lowest place. Chapter "Structured RigL".
+well as, mostly, the largest of each row outside those that stay; rows where it does not are named. Exact, ties to the
+lowest place. What stays and what grows is increasing, and is merged in one walk. Chapter "Structured RigL".
 """
 
 import numba
 import numpy as np
+
+from lttkernels.threads import get_threads
 
 
 @numba.njit(nogil=True, cache=True)
 def set_aside(block, per_row, least, above_mean, first_place, sizes, places, starts, filled):
     """Append the candidates of a block of rows, from `filled` on; their new number, and above_mean for the next block.
 
-    block: (rows, columns) float32, 0 or more. Candidates of a row: its per_row largest entries, the lowest place
-    of ties, those above `least`, and some more. sizes (float32), places (int64): room for the whole block. starts: where
+    block: (rows, columns) float32, 0 or more. Candidates of a row, per_row or more: all entries above some threshold that
+    is not above `least`; where the threshold would be 0, as many of its first zeros as are missing. sizes (float32), places (int64): room for the whole block. starts: where
     each row's begin. above_mean: a guess that, times the mean of a row, is passed by little more than per_row entries;
     rows are alike, so the guess of one mostly fits the next.
     """
@@ -21,38 +24,67 @@ def set_aside(block, per_row, least, above_mean, first_place, sizes, places, sta
     for r in range(rows):
         starts[r], place = filled, first_place + r * columns
         mean = _mean(block[r])
-        threshold = min(above_mean * mean, least)
-        count = _above(block[r], threshold, place, sizes, places, filled)
+        guess = above_mean
+        count = _count(block[r], min(guess * mean, least))
+        if count < per_row and mean > 0:
+            above_mean *= np.float32(0.95)
+        elif count > per_row + per_row // 4 and guess * mean < least:
+            above_mean *= np.float32(1.03)
+        while count < per_row and guess * mean > 0:
+            guess = guess * np.float32(0.9) if guess > 0.1 else np.float32(0)
+            count = _count(block[r], min(guess * mean, least))
         if count < per_row:
-            count = _largest(block[r], per_row, least, place, sizes, places, filled)
-            above_mean *= np.float32(0.8)
-        elif threshold < least and count > per_row + per_row // 4:
-            above_mean *= np.float32(1.1)
-        filled += count
+            filled += _with_zeros(block[r], per_row - count, place, sizes, places, filled)
+        else:
+            filled += _above(block[r], min(guess * mean, least), place, sizes, places, filled)
     return filled, above_mean
 
 
-@numba.njit(nogil=True, cache=True)
-def steepest_in_rows(sizes, places, starts, wanted, kept, found):
-    """Write the places of the wanted[r] largest candidates of each row outside `kept` to found, increasing.
+def steepest_in_rows(sizes, places, starts, wanted, slots, kept, found, short) -> None:
+    """Write the places of the wanted[r] largest candidates of each row outside `kept`, increasing, to found[slots[r] :].
 
-    starts: (rows + 1,), of each row's candidates. kept: the places that stay, increasing. found: room for all wanted.
+    starts: (rows + 1,), of each row's candidates. kept: the places that stay, increasing. short: (rows,) bool; True is
+    written where a row has too few candidates, of which then nothing is written.
     """
-    filled, at, most = 0, 0, 0
-    for r in range(wanted.size):
+    what = (sizes, places, starts, wanted, slots, kept, found, short)
+    threads = min(get_threads(), wanted.size)
+    if threads > 1:
+        _rows_parallel(threads, *what)
+    else:
+        _rows(0, wanted.size, *what)
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _rows_parallel(threads, sizes, places, starts, wanted, slots, kept, found, short):
+    for thread in numba.prange(threads):
+        first, last = wanted.size * thread // threads, wanted.size * (thread + 1) // threads
+        _rows(first, last, sizes, places, starts, wanted, slots, kept, found, short)
+
+
+@numba.njit(nogil=True, cache=True)
+def _rows(first, last, sizes, places, starts, wanted, slots, kept, found, short):
+    """Rows first to last of steepest_in_rows."""
+    at, most = 0, 0
+    for r in range(first, last):
         most = max(most, starts[r + 1] - starts[r])
-    row_sizes, row_places = np.empty(most, np.float32), np.empty(most, np.int64)
-    for r in range(wanted.size):
+    if most > 0:
+        at = np.searchsorted(kept, places[starts[first]])
+    row_sizes, row_places, work = np.empty(most, np.float32), np.empty(most, np.int64), np.empty(most, np.float32)
+    for r in range(first, last):
+        if wanted[r] == 0:
+            continue
         count = 0
         for i in range(starts[r], starts[r + 1]):
             while at < kept.size and kept[at] < places[i]:
                 at += 1
             row_sizes[count], row_places[count] = sizes[i], places[i]
             count += not (at < kept.size and kept[at] == places[i])
-        if wanted[r] == 0:
+        short[r] = count < wanted[r]
+        if short[r]:
             continue
-        least = np.partition(row_sizes[:count], count - wanted[r])[count - wanted[r]]
-        ties = wanted[r] - np.sum(row_sizes[:count] > least)
+        work[:count] = row_sizes[:count]
+        least = _in_order(work[:count], count - wanted[r])
+        ties, filled = wanted[r] - np.sum(row_sizes[:count] > least), slots[r]
         for i in range(count):
             tie = row_sizes[i] == least and ties > 0
             if row_sizes[i] > least or tie:
@@ -61,12 +93,45 @@ def steepest_in_rows(sizes, places, starts, wanted, kept, found):
                 ties -= tie
 
 
+@numba.njit(nogil=True, cache=True)
+def _in_order(numbers, place):
+    """The number that has this place when they are sorted (Hoare's selection); they are moved about."""
+    first, last = 0, numbers.size - 1
+    while first < last:
+        pivot, low, high = numbers[(first + last) // 2], first, last
+        while low <= high:
+            while numbers[low] < pivot:
+                low += 1
+            while numbers[high] > pivot:
+                high -= 1
+            if low <= high:
+                numbers[low], numbers[high] = numbers[high], numbers[low]
+                low += 1
+                high -= 1
+        if place <= high:
+            last = high
+        elif place >= low:
+            first = low
+        else:
+            break
+    return numbers[place]
+
+
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
 def _mean(row):
     total = np.float32(0)
     for c in range(row.size):
         total += row[c]
     return total / np.float32(row.size)
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(row, least):
+    """How many entries are above `least`."""
+    count = np.int32(0)  # as wide as the entries, so that many are compared at once
+    for c in range(row.size):
+        count += np.int32(row[c] > least)
+    return count
 
 
 @numba.njit(nogil=True, cache=True)
@@ -80,17 +145,29 @@ def _above(row, least, first_place, sizes, places, filled):
 
 
 @numba.njit(nogil=True, cache=True)
-def _largest(row, number, least, first_place, sizes, places, filled):
-    """As _above, exactly: the `number` largest entries, the lowest place of ties, and those above `least`."""
-    floor = np.partition(row, row.size - number)[row.size - number]
-    ties, count = number - np.sum(row > floor), filled
+def _with_zeros(row, zeros, first_place, sizes, places, filled):
+    """As _above, the entries above 0 and the first `zeros` that are 0: rows of neurons that no sample reaches are common."""
+    count = filled
     for c in range(row.size):
-        tie = row[c] == floor and ties > 0
-        if row[c] > floor or row[c] > least or tie:
+        zero = row[c] == 0 and zeros > 0
+        if row[c] > 0 or zero:
             sizes[count], places[count] = row[c], first_place + c
             count += 1
-            ties -= tie
+            zeros -= zero
     return count - filled
+
+
+@numba.njit(nogil=True, cache=True)
+def merged(first, second):
+    """Both lists (int64, increasing, nothing in common) as one."""
+    whole, at = np.empty(first.size + second.size, np.int64), 0
+    for i in range(first.size):
+        while at < second.size and second[at] < first[i]:
+            whole[i + at] = second[at]
+            at += 1
+        whole[i + at] = first[i]
+    whole[first.size + at :] = second[at:]
+    return whole
 
 
 @numba.njit(nogil=True, cache=True)
@@ -104,3 +181,13 @@ def where_before(before, after):
         if at < before.size and before[at] == after[i]:
             found[i] = at
     return found
+
+
+@numba.njit(nogil=True, cache=True)
+def carry(flat, source):
+    """Write flat[source[i]] to flat[i], 0 where source is -1 and past its end; all at once."""
+    before = flat.copy()
+    flat[:] = 0
+    for i in range(source.size):
+        if source[i] >= 0:
+            flat[i] = before[source[i]]

@@ -11,7 +11,10 @@ _threads = 1  # numba.get_num_threads would answer the same and takes longer tha
 def set_threads(count: int) -> None:
     """Let the kernels use `count` threads, at most as many as Numba has (by default one for each core)."""
     global _threads
-    _threads = max(1, min(count, numba.config.NUMBA_NUM_THREADS))
+    wanted = max(1, min(count, numba.config.NUMBA_NUM_THREADS))
+    if wanted == _threads:
+        return  # a training step asks twice, and telling Numba takes longer than a small layer
+    _threads = wanted
     if _threads > 1:
         numba.set_num_threads(_threads)
 

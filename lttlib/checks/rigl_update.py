@@ -11,9 +11,10 @@ import math
 
 import numpy as np
 
-from lttlib.checks.answers import Exercise, Mistake, numbers, returns
+from lttlib.checks.answers import Exercise, numbers, returns
 from lttlib.checks.read_only import WRITTEN
 from lttlib.checks.rigl_steps import share, update, update_cases
+from lttlib.checks.some_cases import returns_where
 
 _reference = update()
 
@@ -33,12 +34,6 @@ def _from_weights(weight, gradient, mask, drop):
 
 def _enough_dead(weight, gradient, mask, drop):
     return (~mask).sum() >= share(drop, mask) and (weight[mask] != 0).all()
-
-
-def _where(holds, wrong, says):
-    """The mistake of computing `wrong`, looked for in the cases where `holds`; elsewhere it may take many forms."""
-    seen = returns(wrong, says)
-    return Mistake(says, lambda tried: seen.spotted([(case, value) for case, value in tried if holds(*case)]))
 
 
 def _judge(case, value):
@@ -106,7 +101,7 @@ check_rigl_update = Exercise(
     (
         WRITTEN,
         returns(lambda *case: _reference(*case)[::-1], "The two are swapped. Which one does the task want first?"),
-        _where(
+        returns_where(
             _enough_dead,
             lambda weight, gradient, mask, drop: (mask, weight),
             "Your mask never moves. Either the gradient is masked, and a masked gradient can never grow anything, or weights "
@@ -116,7 +111,7 @@ check_rigl_update = Exercise(
             _from_weights,
             "You read off the weights what lives. Can a live weight be 0, say because it grew a moment ago?",
         ),
-        _where(
+        returns_where(
             _enough_dead,
             update(free=lambda kept, mask: ~mask),
             "You grow only where nothing lived before the step, as if you grew first and dropped then. Which places are free "
@@ -155,7 +150,7 @@ check_rigl_update = Exercise(
             update(score=lambda weight, gradient: np.abs(weight * gradient)),
             "You drop by |weight · gradient|. By which one of the two arrays does RigL drop?",
         ),
-        _where(
+        returns_where(
             _enough_dead,
             _dead_first,
             "No live weight is dropped. Dead weights are 0, so they are the smallest of all: among which weights do you look for "

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from drawn_layers import few
 from hypothesis import given
 from hypothesis import strategies as st
 from lttkernels.condensed_panels import (
@@ -29,6 +30,7 @@ def layer(draw, rows, columns, fan_in, ablated):
     return PanelPattern(indices, alive.astype(np.uint32), (rows, columns)), mask, whole(draw, len(alive), fan_in)
 
 
+@few
 @given(
     st.integers(1, 70), st.integers(1, 90), st.integers(1, 150), st.integers(1, 2), st.booleans(), st.integers(0, 999)
 )

@@ -35,7 +35,9 @@ def pruned(sizes, seed, fan_in=None):
 
 
 @given(
-    st.lists(st.integers(1, 40), min_size=2, max_size=5), st.sampled_from([0, 1, 2, 9, 64, 130]), st.integers(0, 999)
+    st.lists(st.integers(1, 40), min_size=2, max_size=5),
+    st.sampled_from([0, 1, 2, 9, 64, 130, 200]),
+    st.integers(0, 999),
 )
 def test_answers_are_those_of_the_dense_network(sizes, batch, seed):
     model, _ = pruned(sizes, seed)
@@ -44,6 +46,16 @@ def test_answers_are_those_of_the_dense_network(sizes, batch, seed):
     found = condense_model(model.float())(x)
     assert not found.requires_grad and found.shape == expected.shape
     torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 10, 40])
+def test_not_a_number_reaches_whatever_reads_it(batch):
+    model, _ = pruned((30, 20, 5), 2)
+    x = torch.randn(batch, 30)
+    x[0, 7] = float("nan")
+    read = model[0].weight[:, 7].any()
+    answers = condense_model(model)(x)
+    assert answers[0].isnan().any() == read and not answers[1:].isnan().any()
 
 
 def test_ablated_neurons_are_folded_by_hand():

@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from errors import assert_one_line_error, case_name
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from torch import nn
 
 from lttlib.condensed_layers import MovingLinear
 from lttlib.condensed_mlp import CondensedMLP
-from lttlib.condensed_training import candidates, dense_gradient, move, train_condensed
+from lttlib.condensed_training import candidates, dense_gradient, grown, move, train_condensed
 from lttlib.data import digits
 from lttlib.masks import topk_mask
 from lttlib.models import mlp
@@ -96,11 +97,11 @@ def test_candidates_hold_the_largest_gradients_of_the_dense_weight(rows, columns
     count = int(share * whole.numel())
     expected = topk_mask(whole, count).flatten().nonzero().squeeze(1)
     found = candidates(layer, count, per_row)
-    assert found.largest(count).equal(expected)
+    assert found.largest(count).tolist() == expected.tolist()
     kept = torch.rand(whole.shape, generator=draw) < 0.2
-    wanted = (per_row - kept.sum(1)).clamp(min=0)
-    grown = row_topk_mask(whole.masked_fill(kept, -1), wanted).flatten().nonzero().squeeze(1)
-    assert found.largest_in_rows(wanted, kept.flatten().nonzero().squeeze(1)).tolist() == grown.tolist()
+    wanted = torch.randint(0, columns + 1, (rows,), generator=draw).minimum(columns - kept.sum(1))
+    largest = row_topk_mask(whole.masked_fill(kept, -1), wanted).flatten().nonzero().squeeze(1)
+    assert grown(layer, found, wanted.numpy(), kept.flatten().nonzero().squeeze(1).numpy()).tolist() == largest.tolist()
 
 
 def test_drawn_without_a_dense_weight():
@@ -176,6 +177,41 @@ def test_gradients_of_a_layer_alone():
     torch.testing.assert_close(layer.values.grad, model[0].weight.grad[masks["0.weight"]], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(layer.bias.grad, model[0].bias.grad, rtol=1e-4, atol=1e-4)
     assert layer.heard is None
+
+
+@pytest.mark.parametrize("batch", [1, 64, 100, 150])
+def test_gradients_of_the_network(batch):
+    """By the logits and by the loss in panels, whose padding must not count; by the inputs, too."""
+    model, masks = masked()
+    condensed = CondensedMLP.from_model(model, masks)
+    draw = torch.Generator().manual_seed(batch)
+    x, y = torch.randn(batch, 64, generator=draw), torch.randint(10, (batch,), generator=draw)
+    inputs = [x.clone().requires_grad_() for _ in range(3)]
+    losses = [
+        F.cross_entropy(model(inputs[0]), y),
+        F.cross_entropy(condensed(inputs[1]), y),
+        condensed.loss(inputs[2], y),
+    ]
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-6)
+    losses[0].backward()
+    for loss, found in zip(losses[1:], inputs[1:], strict=True):
+        condensed.zero_grad()
+        loss.backward()
+        close(loss, losses[0])
+        close(found.grad, inputs[0].grad)
+        for place, layer in condensed.linear_layers().items():
+            dense = model[int(place)]
+            close(layer.bias.grad, dense.bias.grad)
+            close(layer.values.grad.view(-1), dense.weight.grad[masks[f"{place}.weight"]])
+
+
+def test_a_change_between_forward_and_backward_is_refused():
+    condensed = CondensedMLP.from_model(*masked())
+    loss = condensed.loss(torch.randn(3, 64), torch.tensor([1, 2, 3]))
+    with torch.no_grad():
+        condensed[0].values.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 GOOD = masked()

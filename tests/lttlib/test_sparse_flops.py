@@ -72,7 +72,7 @@ def test_training_by_hand():
     found = {method: count(method, interval=3) for method in METHODS}
     assert found["dense"] == 2 * 10 * 600
     assert found["static"] == found["set"] == 2 * 10 * 60
-    assert found["rigl"] == 2 * (8 * 60 + 2 * (40 + 200))
+    assert found["rigl"] == found["srigl"] == 2 * (8 * 60 + 2 * (40 + 200))
     # gmp: dense in steps 0 to 3; 1 - 0.9 * 7/8 = 0.2125 in 4 to 6, 22 live; then 10
     assert found["gmp"] == 2 * 3 * (4 * 200 + 3 * 44 + 3 * 20)
     assert count("dense", steps=50) == 5 * found["dense"]
@@ -105,18 +105,38 @@ def test_against_a_real_run(method, distribution, interval):
     start = {name: torch.ones_like(weight) > 0 for name, weight in prunable(model).items()}
     if method != "dense":
         run = train_sparse(model, DATA, method=method, density=0.2, distribution=distribution, steps=steps, interval=interval, seed=0,
-                           batch_size=16, progress=False, watch=lambda t, m: masks_at.update({t: m}))  # fmt: skip
+                           gamma=0, batch_size=16, progress=False, watch=lambda t, m: masks_at.update({t: m}))  # fmt: skip
         assert live_counts(run.masks) == {name: int(mask.sum()) for name, mask in run.masks.items()}
     total, dense = 0, 2 * (48 + 24)
     now = masks_at.pop(0, start)
     for step in range(steps):
         sparse = 2 * sum(int(mask.sum()) for mask in now.values())
-        total += 2 * sparse + (dense if method == "rigl" and step in masks_at else sparse)
+        total += 2 * sparse + (dense if method in ("rigl", "srigl") and step in masks_at else sparse)
         now = masks_at.get(step, now)
     densities = layer_densities({name: mask.shape for name, mask in start.items()}, 0.2, distribution)
+    if method == "srigl":  # what constant fan-in leaves of the budget; without ablation it stays so
+        densities = {name: float(mask.double().mean()) for name, mask in run.masks.items()}
     uses = weight_uses(model, DATA.x_train)
     found = training_flops(method, uses, sizes_of(model), densities, steps=steps, batch_size=16, interval=interval)
     assert found == 16 * total and uses == {"0.weight": 1, "2.weight": 1}
+
+
+@pytest.mark.parametrize("gamma", [0, 0.5, 1])
+def test_srigl_leaves_less_than_a_weight_per_neuron_unused(gamma):
+    """Independent: the masks of a run in which neurons leave; never more than what is counted."""
+    model, steps, masks_at = net(), 20, {}
+    train_sparse(model, DATA, method="srigl", density=0.4, distribution="erk", steps=steps, interval=3, seed=0, gamma=gamma,
+                 batch_size=16, progress=False, watch=lambda t, m: masks_at.update({t: m}))  # fmt: skip
+    real, dense, now = 0, 2 * (48 + 24), masks_at.pop(0)
+    for step in range(steps):
+        sparse = 2 * sum(int(mask.sum()) for mask in now.values())
+        real += 2 * sparse + (dense if step in masks_at else sparse)
+        now = masks_at.get(step, now)
+    assert len(masks_at) == 4 and (gamma < 1 or any(not mask.any(1).all() for mask in now.values()))
+    densities = layer_densities({"0.weight": (8, 6), "2.weight": (3, 8)}, 0.4, "erk")
+    uses = {"0.weight": 1, "2.weight": 1}
+    found = training_flops("srigl", uses, sizes_of(model), densities, steps=steps, batch_size=16, interval=3)
+    assert 16 * real <= found < 16 * (real + 3 * 2 * (8 + 3) * steps)
 
 
 one = partial(training_flops, "rigl", {"a": 1}, {"a": 9}, {"a": 0.5}, steps=9, batch_size=1)

@@ -5,6 +5,7 @@ from lttlib.checks import (
     moving_masks,
     optimal_brain_damage,
     strong_lottery_tickets,
+    structured_rigl,
     tangent_kernel,
     what_makes_sparsity_fast,
     why_sparsity,
@@ -47,4 +48,8 @@ CHECKS = [
     moving_masks.check_erk_counts,
     moving_masks.check_most_explored,
     moving_masks.check_explored_by_chance,
+    structured_rigl.check_fan_in_after_ablation,
+    structured_rigl.check_salient_counts,
+    structured_rigl.check_condensed_forward,
+    structured_rigl.check_fold_ablated,
 ]
