@@ -72,9 +72,15 @@ def book_text(path: str | Path | None = None) -> Text:
     try:
         characters = path.read_text(encoding="ascii")
     except FileNotFoundError:
-        raise DataError(f"text: {path} does not exist; python tools/write_book_text.py writes that of the book") from None
+        raise DataError(
+            f"text: {path} does not exist; python tools/write_book_text.py writes that of the book"
+        ) from None
     except UnicodeDecodeError as error:
-        raise DataError(f"text: {path} is not ASCII ({error.reason}, byte {error.start}); replace what is not") from None
+        raise DataError(
+            f"text: {path} is not ASCII ({error.reason}, byte {error.start}); replace what is not"
+        ) from None
     if len(characters) < SHORTEST:
-        raise DataError(f"text: {path} holds {len(characters)} characters, fewer than {SHORTEST}; was it written to the end?")
+        raise DataError(
+            f"text: {path} holds {len(characters)} characters, fewer than {SHORTEST}; was it written to the end?"
+        )
     return text_of(characters)

@@ -172,7 +172,7 @@ def expert_choice(logits: Tensor, *, capacity_factor: float) -> ExpertChoice:
     """
     require_logits(logits)
     tokens, experts = logits.shape
-    capacity = min(tokens, expert_capacity(tokens, 1, experts, capacity_factor))
+    capacity = expert_capacity(tokens, 1, experts, capacity_factor)
     probabilities = logits.softmax(1).T  # (E, T)
     taken = probabilities.detach().sort(dim=1, descending=True, stable=True).indices[:, :capacity]
     return ExpertChoice(taken, probabilities.gather(1, taken), tokens)
@@ -181,7 +181,7 @@ def expert_choice(logits: Tensor, *, capacity_factor: float) -> ExpertChoice:
 def expert_capacity(tokens: int, k: int, experts: int, capacity_factor: float) -> int:
     """Places of each expert: ceil(capacity_factor * k * tokens / experts).
 
-    With 1e-9 of slack: 1.1 * 10 is 11.000000000000002, and must not become 12.
+    With 1e-9 of slack: 1.1 * 100 / 10 is 11.000000000000002, and must not become 12.
     """
     number = isinstance(capacity_factor, Real) and not isinstance(capacity_factor, bool)
     require(number and 0 <= capacity_factor < math.inf, "capacity_factor", capacity_factor, "a number, 0 or more",

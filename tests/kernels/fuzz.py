@@ -9,7 +9,7 @@ import sys
 import numpy as np
 from drawn_layers import constant_fan_in, n_of_m, uneven, whole_numbers
 from guarded import guarded
-from lttkernels import blocks, condensed, csr, dots, lookup, nm, panels, tiles
+from lttkernels import activations, blocks, condensed, csr, dots, grouped, lookup, nm, panels, tiles
 from lttkernels.threads import set_threads
 
 SIZES = {
@@ -102,12 +102,34 @@ class Fuzz:
         form.__dict__["registers"] = self.guard(form.registers)
         self.check(blocks.blocks_linear, form, weight, mask, *rest)
 
+    def grouped(self, rng) -> None:
+        """A mixture of experts, some pairs dropped: there and back, and the activation between."""
+        tokens, k, experts = int(rng.choice([0, 1, 2, 9, 33])), int(rng.integers(1, 4)), int(rng.choice([1, 2, 7]))
+        width = int(rng.choice([1, 15, 16, 17, 33]))
+        set_threads(int(rng.integers(1, 3)))
+        chosen, gates = self.guard(rng.integers(-1, experts, (tokens, k))), self.guard(whole_numbers(rng, (tokens, k)))
+        order, _, inverse = (self.guard(part) for part in grouped.sort_by_expert(chosen, experts))
+        x, grad = self.guard(whole_numbers(rng, (tokens, width))), self.guard(whole_numbers(rng, (tokens, width)))
+        y = self.guard(whole_numbers(rng, (len(order), width)))
+        rows, row = self.guard(np.full(y.shape, np.nan, np.float32)), self.guard(whole_numbers(rng, (width,)))
+        for given in (None, gates):
+            grouped.permute(x, order, k, given, out=rows)
+            np.testing.assert_array_equal(rows, grouped.reference_permute(x, order, k, given))
+            found = grouped.unpermute(y, inverse, given, out=self.guard(np.full(x.shape, np.nan, np.float32)))
+            np.testing.assert_array_equal(found, grouped.reference_unpermute(y, inverse, given))
+        found = grouped.gate_gradients(grad, y, inverse, out=self.guard(np.full(gates.shape, np.nan, np.float32)))
+        np.testing.assert_array_equal(found, grouped.reference_gate_gradients(grad, y, inverse))
+        for name in activations.ACTIVATIONS:
+            activations.activate_gradient(y, row, rows, name)
+            activations.activate(y, row, name, out=rows)
+            activations.activate(y, row, name)
+
 
 def main(layers: int) -> None:
     fuzz = Fuzz()
     for seed in range(layers):
         fuzz.side = ("end", "start")[seed % 2]
-        for run in (fuzz.condensed, fuzz.csr, fuzz.nm, fuzz.blocks):
+        for run in (fuzz.condensed, fuzz.csr, fuzz.nm, fuzz.blocks, fuzz.grouped):
             run(np.random.default_rng(seed))
     print(f"{layers} layers of each format", flush=True)
 

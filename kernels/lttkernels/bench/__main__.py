@@ -2,6 +2,7 @@
 
 For subset_sum: [--n 10 21 --targets 400 --threads 1] --json FILE
 For masked_ntk: [--n 64 --density .02 .1 1 --threads 1] --json FILE
+For grouped: [--threads 1 2] --json FILE
 """
 
 import argparse
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 
 from lttkernels.bench.condensed import forward_rows
 from lttkernels.bench.formats import format_rows
+from lttkernels.bench.grouped import LOADS, grouped_rows
 from lttkernels.bench.masked_ntk import masked_ntk_rows
 from lttkernels.bench.subset_sum import subset_sum_rows
 from lttkernels.bench.training import training_rows
@@ -24,10 +26,10 @@ DENSITIES = [0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0]
 def main(arguments: list[str] | None = None) -> None:
     """Time one bench over every combination of the options and write the record."""
     parser = argparse.ArgumentParser(prog="python -m lttkernels.bench", description=__doc__)
-    parser.add_argument("name", choices=[*LAYER_BENCHES, "subset_sum", "masked_ntk"],
+    parser.add_argument("name", choices=[*LAYER_BENCHES, "subset_sum", "masked_ntk", "grouped"],
                         help="condensed: one layer, forward; formats: N:M, blocks, removed neurons; training: forward "
                         "and both gradients; subset_sum: the closest of 2^n sums; masked_ntk: the tangent kernel of "
-                        "784-2048-2048-1")  # fmt: skip
+                        "784-2048-2048-1; grouped: the feed-forward of a mixture of experts")  # fmt: skip
     parser.add_argument("--in", dest="inputs", type=int, nargs="+", default=[768], help="inputs of the layer")
     parser.add_argument("--out", dest="outputs", type=int, nargs="+", default=[3072], help="outputs, one for each --in")
     parser.add_argument("--sparsity", type=float, nargs="+", default=[0.9], help="share of weights that are zero")
@@ -46,7 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         )
     limits = measure(1.0)
     rows = []
-    cells = {"subset_sum": subset_sum_cells, "masked_ntk": masked_ntk_cells}.get(asked.name, layer_cells)
+    special = {"subset_sum": subset_sum_cells, "masked_ntk": masked_ntk_cells, "grouped": grouped_cells}
+    cells = special.get(asked.name, layer_cells)
     for found in cells(asked, limits):
         for row in found:
             print(shown(row), flush=True)
@@ -88,8 +91,20 @@ def masked_ntk_cells(asked: argparse.Namespace, limits: Limits) -> Iterator[list
                 yield masked_ntk_rows(n, density, threads, rounds=asked.rounds)
 
 
+def grouped_cells(asked: argparse.Namespace, limits: Limits) -> Iterator[list[dict]]:
+    """The rows of each number of threads and load."""
+    for threads in asked.threads:
+        for load in LOADS:
+            yield grouped_rows(load, threads, rounds=asked.rounds)
+
+
 def shown(row: dict) -> str:
     """One row as a line."""
+    if "load" in row:
+        where = f"{row['load']}, {row['pass']}, {row['threads']} threads"
+        spread = f"{row['q25_s'] * 1e3:.1f} to {row['q75_s'] * 1e3:.1f}"
+        return (f"{where:52} {row['implementation']:30} {row['median_s'] * 1e3:8.2f} ms ({spread}) "
+                f"{row['dense_fraction']:5.0%} of dense")  # fmt: skip
     if "density" in row:
         where = f"n = {row['n']}, {row['density']:.0%} live, {row['threads']} threads"
         spread = f"{row['q25_s'] * 1e3:.1f} to {row['q75_s'] * 1e3:.1f}"

@@ -2,6 +2,7 @@
 
 from lttlib.checks import (
     lottery_tickets,
+    mixture_of_experts,
     moving_masks,
     optimal_brain_damage,
     strong_lottery_tickets,
@@ -52,4 +53,8 @@ CHECKS = [
     structured_rigl.check_salient_counts,
     structured_rigl.check_condensed_forward,
     structured_rigl.check_fold_ablated,
+    mixture_of_experts.check_balance_loss,
+    mixture_of_experts.check_who_fits,
+    mixture_of_experts.check_mixture,
+    mixture_of_experts.check_router_gradient,
 ]

@@ -85,11 +85,11 @@ def test_six_tokens_by_hand(factor, priority, dropped):
 
 @pytest.mark.parametrize(
     "tokens, k, experts, factor, expected",
-    [(4, 2, 3, 0.75, 2), (1024, 2, 8, 1.25, 320), (5, 1, 4, 1, 2), (4, 1, 4, 1, 1), (10, 1, 1, 1.1, 11),
+    [(4, 2, 3, 0.75, 2), (1024, 2, 8, 1.25, 320), (5, 1, 4, 1, 2), (4, 1, 4, 1, 1), (100, 1, 10, 1.1, 11),
      (1, 1, 64, 1, 1), (7, 3, 2, 0, 0), (7, 3, 2, 1e-3, 1), (1000, 1, 1000, 0.3, 1)],
 )  # fmt: skip
 def test_capacity_by_hand(tokens, k, experts, factor, expected):
-    """Always up: 1.25 becomes 2, 1 / 64 becomes 1; but 1.1 * 10 = 11.000000000000002 in floating point stays 11."""
+    """Always up: 1.25 becomes 2, 1 / 64 becomes 1; but 1.1 * 100 / 10 = 11.000000000000002 stays 11."""
     assert expert_capacity(tokens, k, experts, factor) == expected
 
 
