@@ -93,7 +93,8 @@ class MoELayer(nn.Module):
     has a length. capacity_factor: None computes every pair (dropless); a number gives each expert
     ceil(capacity_factor * k * T / E) places, and what finds none is dropped, in the order that priority says (see
     routing.dispatch); drop_in_eval=False keeps everything in evaluation. Expert choice needs the number always, and
-    drop_in_eval does not concern it. convention: of the balance loss. mix: how the pairs are computed; see mix_by_loop.
+    drop_in_eval does not concern it. convention: of the balance loss; average: see losses.balance_of. mix: how the pairs
+    are computed; see mix_by_loop.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class MoELayer(nn.Module):
         drop_in_eval: bool = True,
         convention: str = "switch",
         mix: Callable[[Tensor, Dispatch | ExpertChoice, nn.Module], Tensor] = mix_by_loop,
+        average: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__()
         require(router.experts == len(experts), "experts", len(experts), f"{router.experts}, those the router knows",
@@ -114,7 +116,7 @@ class MoELayer(nn.Module):
         require_choice(convention, CONVENTIONS, "convention")
         if capacity_factor is not None:
             expert_capacity(1, 1, 1, capacity_factor)
-        self.router, self.experts, self.mix = router, experts, mix
+        self.router, self.experts, self.mix, self.average = router, experts, mix, average
         self.capacity_factor, self.priority = capacity_factor, priority
         self.drop_in_eval, self.convention = drop_in_eval, convention
 
@@ -140,5 +142,5 @@ class MoELayer(nn.Module):
             return Auxiliary(zero, zero, routing)
         if isinstance(routing, ExpertChoice):
             return Auxiliary(zero, z_loss(logits), routing)
-        balance = balance_of(routing.chosen, logits, convention=self.convention)
+        balance = balance_of(routing.chosen, logits, convention=self.convention, average=self.average)
         return Auxiliary(balance, z_loss(logits), routing)

@@ -8,6 +8,8 @@ Of several layers compute the loss of each and average: pooled before they are m
 Book: "Mixture of experts".
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,14 +30,22 @@ def load_balance_loss(logits: Tensor, k: int, *, convention: str) -> Tensor:
     return balance_of(choose(logits, k)[0], logits, convention=convention)
 
 
-def balance_of(chosen: Tensor, logits: Tensor, *, convention: str) -> Tensor:
-    """load_balance_loss of choices already made. chosen: (T, k) int64; logits: (T, E) they were made from."""
+def balance_of(
+    chosen: Tensor, logits: Tensor, *, convention: str, average: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """load_balance_loss of choices already made. chosen: (T, k) int64; logits: (T, E) they were made from.
+
+    average: what f and P, stacked as (2, E), go through before they are multiplied. Processes that share a batch average
+    them here: the mean of their losses is not the loss of the whole batch.
+    """
     require_choice(convention, CONVENTIONS, "convention")
     (tokens, experts), k = logits.shape, chosen.shape[1]
     counted = chosen[:, :1] if convention == "switch" else chosen
     divisor = {"switch": 1, "sum": 1, "mean": k, "square": k * k}[convention]
     share = torch.bincount(counted.flatten(), minlength=experts).to(logits.dtype) / (tokens * divisor)
-    return experts * (share * logits.softmax(1).mean(0)).sum()
+    both = torch.stack([share, logits.softmax(1).mean(0)])
+    share, probability = both if average is None else average(both)
+    return experts * (share * probability).sum()
 
 
 def at_balance(k: int, *, convention: str) -> float:
