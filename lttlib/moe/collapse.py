@@ -1,0 +1,44 @@
+"""Do the tokens of an expert look alike, and do all tokens look alike? Two numbers for what a router reads.
+
+    share between experts      between / (between + within): variance of the experts' mean tokens over that of all tokens
+    effective dimensions       tr(C)^2 / tr(C^2) of the tokens' covariance C: how many directions carry the variance
+
+A router that is learned pulls tokens toward what stands for their expert; Chi et al. 2022, arXiv:2204.09179, call it
+representation collapse. Book: "Mixture of experts".
+"""
+
+import torch
+from torch import Tensor
+
+from lttlib.arguments import require
+
+
+def share_between_experts(x: Tensor, expert: Tensor) -> float:
+    """Of the variance of tokens x (T, features), the share that the means of the experts' tokens carry: 0 to 1.
+
+    expert: (T,) int64, who takes each token. 0: all experts get the same kind of token; 1: one point for each expert.
+    """
+    _require_tokens(x)
+    require(
+        expert.shape == x.shape[:1], "expert.shape", tuple(expert.shape), f"({len(x)},)", "one expert for each token"
+    )
+    centered = x.double() - x.double().mean(0)
+    counts = torch.bincount(expert).clamp(min=1).double()
+    means = centered.new_zeros(len(counts), x.shape[1]).index_add(0, expert, centered) / counts[:, None]
+    whole = centered.square().sum()
+    return (means.square().sum(1) @ torch.bincount(expert).double() / whole).item() if whole > 0 else 0.0
+
+
+def effective_dimensions(x: Tensor) -> float:
+    """How many directions carry the variance of tokens x (T, features): 1 to features; 0 if all tokens are equal."""
+    _require_tokens(x)
+    covariance = torch.cov(x.double().T).reshape(x.shape[1], x.shape[1])
+    total = covariance.trace()
+    return (total.square() / covariance.square().sum()).item() if total > 0 else 0.0
+
+
+def _require_tokens(x: Tensor) -> None:
+    fits = x.ndim == 2 and len(x) >= 2 and x.shape[1] >= 1
+    require(fits, "x.shape", tuple(x.shape), "(tokens, features), 2 tokens or more", "flatten batch and sequence")
+    require(bool(torch.isfinite(x).all()), "x", "tensor with NaN or infinite entries", "finite numbers",
+            "look at the training history: did the loss diverge?")  # fmt: skip
