@@ -1,20 +1,23 @@
-"""Drawings of the chapter "Mixture of experts": shares over time, who takes whom, queues, what routing pays, text, rates."""
+"""Drawings of the chapter "Mixture of experts": queues, shares over time, who takes whom, what routing pays, text, rates."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from lttlib.arguments import require
-from lttlib.data import DISGUISES
 from lttlib.experiments.runner import by_seed
 from lttlib.moe import Dispatch
-from lttlib.plots import BLUES, ROLES, draw_arms, figure, legend_below
+from lttlib.moe.collapse import matching
+from lttlib.plots import BLUES, ROLES, draw_arms, figure, legend_below, level
 
 EXPERT_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 EXPERT_HATCHES = ("", "////", "....", "\\\\\\\\")  # told apart without color, too
+EDGE = "#999999"
 ARMS: Mapping[str, tuple[str, str]] = {  # arm to (label, role)
     "dense, same active": ("dense, same active", "dense"),
     "frozen random": ("frozen random router", "control"),
@@ -29,129 +32,193 @@ ARMS: Mapping[str, tuple[str, str]] = {  # arm to (label, role)
     "dense, same total": ("dense, same total", "dense"),
     "told the disguise": ("told the disguise", "other"),
 }
+TEXT_ARMS: Mapping[str, tuple[str, str]] = {
+    "top-1": ("one of E, balanced", "method"),
+    "top-1, unbalanced": ("unbalanced", "values"),
+    "two of E": ("two of E, half as large", "dynamic"),
+    "cosine": ("cosine", "method"),
+    "hash": ("hash of the character", "control"),
+    "frozen random": ("frozen random", "other"),
+}
+
+TEXT_MEASURES = {"loss": "loss (nats a character)", "effective experts": "experts in use"}
+
+
+def draw_queue(dispatch: Dispatch, names: Sequence[str], title: str) -> Figure:
+    """The places of each expert and who sits there: first choices dark, others light; who is dropped, crossed out."""
+    longest = max(dispatch.capacity, int(dispatch.positions.max()) + 1)
+    fig, ax = figure(2.2)
+    for expert in range(dispatch.experts):
+        ax.text(-0.2, expert + 0.5, f"expert {expert}", ha="right", va="center", fontsize=8.5)
+        for place in range(dispatch.capacity):
+            _cell(ax, place, expert, "none")
+    for (token, slot), expert in np.ndenumerate(dispatch.chosen.numpy()):
+        _seat(ax, dispatch, token, slot, expert, names[token])
+    ax.axvline(dispatch.capacity + 0.2, color=EDGE, linewidth=0.8, linestyle=":")
+    ax.set(xlim=(-1.8, longest + 0.6), ylim=(dispatch.experts, 0), title=title)
+    ax.axis("off")
+    return fig
+
+
+def _seat(ax: Axes, dispatch: Dispatch, token: int, slot: int, expert: int, name: str) -> None:
+    kept, at = bool(dispatch.kept[token, slot]), int(dispatch.positions[token, slot])
+    at = at if kept else at + 0.4
+    _cell(ax, at, expert, ("none" if not kept else BLUES(0.75) if slot == 0 else BLUES(0.0)))
+    color = "#555555" if not kept else "white" if slot == 0 else "black"
+    ax.text(at + 0.5, expert + 0.5, name, ha="center", va="center", fontsize=8.5, color=color)
+    if not kept:
+        ax.plot([at + 0.15, at + 0.85], [expert + 0.85, expert + 0.15], color=ROLES["control"].color, linewidth=0.9)
+
+
+def _cell(ax: Axes, x: float, y: float, color) -> None:
+    ax.add_patch(Rectangle((x + 0.05, y + 0.08), 0.9, 0.84, facecolor=color, edgecolor=EDGE, linewidth=0.6))
 
 
 def draw_river(shares, every: int, title: str) -> Figure:
     """Share of each expert in the batch over the steps, as bands; shares: (moments, E), rows sum to 1."""
     shares = np.asarray(shares, float)
     fig, ax = figure(2.9)
-    steps = every * np.arange(len(shares))
-    below = np.zeros(len(shares))
+    steps, below = every * np.arange(len(shares)), np.zeros(len(shares))
     for expert, share in enumerate(shares.T):
-        color, hatch = EXPERT_COLORS[expert % 4], EXPERT_HATCHES[expert % 4]
-        ax.fill_between(steps, below, below + 100 * share, facecolor=color, edgecolor="white", hatch=hatch, linewidth=0,
-                        label=f"expert {expert}")  # fmt: skip
+        ax.fill_between(steps, below, below + 100 * share, facecolor=EXPERT_COLORS[expert % 4], edgecolor="white",
+                        hatch=EXPERT_HATCHES[expert % 4], linewidth=0, label=f"expert {expert}")  # fmt: skip
         below = below + 100 * share
     ax.set(xlabel="training step", ylabel="share of the images (%)", title=title, ylim=(0, 100), xlim=(0, steps[-1]))
     legend_below(fig, 4)
     return fig
 
 
-def draw_who(table, title: str, names: Sequence[str] = DISGUISES) -> Figure:
-    """Percent of each kind of image that each expert takes; table: (kinds, E), rows sum to 1."""
-    table = np.asarray(table, float)
-    fig, ax = figure(2.6)
-    for (r, c), share in np.ndenumerate(table):
-        ax.add_patch(Rectangle((c + 0.04, r + 0.04), 0.92, 0.92, facecolor=BLUES(share) if share >= 0.005 else "none",
-                               edgecolor="#999999", linewidth=0.4))  # fmt: skip
-        ax.text(c + 0.5, r + 0.5, f"{100 * share:.0f}", ha="center", va="center", fontsize=9,
-                color="white" if share > 0.4 else "black")  # fmt: skip
-    kinds, experts = table.shape
-    ax.set(xlim=(0, experts), ylim=(kinds, 0), title=title, xlabel="taken by expert (%)")
-    ax.set_xticks(np.arange(experts) + 0.5, range(experts))
-    ax.set_yticks(np.arange(kinds) + 0.5, names)
-    ax.grid(visible=False)
+def draw_takers(tables: Sequence[Sequence[Sequence[float]]], kinds: Sequence[str], title: str) -> Figure:
+    """Who takes whom, a panel for each seed: rows kinds, columns experts in the order that matches, darkness the share."""
+    fig, _ = figure(3.4)
+    fig.clear()
+    axes = fig.subplots(2, -(-len(tables) // 2), squeeze=False).flatten()
+    for seed, (ax, table) in enumerate(zip(axes, tables, strict=False)):
+        table = torch.tensor(table)
+        order, share = matching(table)
+        order += [expert for expert in range(table.shape[1]) if expert not in order]
+        for (r, c), value in np.ndenumerate(table[:, order].numpy()):
+            _cell(ax, c, r, BLUES(value) if value >= 0.01 else "none")
+        ax.set(xlim=(0, table.shape[1]), ylim=(len(table), 0), aspect="equal", xticks=[])
+        ax.set_title(f"seed {seed}: {100 * share:.0f}%", fontsize=8)
+        ax.set_yticks(np.arange(len(table)) + 0.5, kinds if seed % (-(-len(tables) // 2)) == 0 else [""] * len(table))
+        ax.tick_params(length=0)
+        ax.grid(visible=False)
+    for ax in axes[len(tables) :]:
+        ax.axis("off")
+    fig.suptitle(title, fontsize=9, x=0.02, ha="left")
+    fig.supxlabel("experts", fontsize=8.5)
     return fig
 
 
 def draw_arms_of_routing(rows: Sequence[Mapping], title: str) -> Figure:
     """Test accuracy of all ARMS that rows has, a line each, seeds as dots; rows: a record of experiments.mixtures."""
-    shown = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
-    require(len(shown) > 0, "rows", "empty", "rows of experiments.mixtures", "see lttlib.experiments.mixtures")
+    arms = [arm for arm in ARMS if any(row["arm"] == arm for row in rows)]
+    require(len(arms) > 0, "rows", "empty", "rows of experiments.mixtures", "see lttlib.experiments.mixtures")
     fig, ax = figure(3.9)
-    for place, arm in enumerate(shown):
-        accuracy = by_seed(rows, "accuracy", arm=arm)
-        color, _, marker = ROLES[ARMS[arm][1]]
-        ax.plot(accuracy, np.full(len(accuracy), place), ".", color=color, markersize=4, alpha=0.6)
-        ax.plot(accuracy.mean(), place, marker, color=color, markersize=6.5)
-    ax.set_yticks(range(len(shown)), [ARMS[arm][0] for arm in shown])
-    ax.set(xlabel="test accuracy", title=title, ylim=(len(shown) - 0.5, -0.5))
+    for place, arm in enumerate(arms):
+        _strip(ax, place, by_seed(rows, "accuracy", arm=arm), ARMS[arm][1])
+    ax.set_yticks(range(len(arms)), [ARMS[arm][0] for arm in arms])
+    ax.set(xlabel="test accuracy", title=title, ylim=(len(arms) - 0.5, -0.5))
     return fig
 
 
-def draw_queue(dispatch: Dispatch, names: Sequence[str], title: str) -> Figure:
-    """The places of each expert and who sits there; who finds none stands at the right, crossed out."""
-    chosen, positions, kept = (part.numpy() for part in (dispatch.chosen, dispatch.positions, dispatch.kept))
-    waiting = max(int(positions.max()) + 1 - dispatch.capacity, 0)
-    fig, ax = figure(2.6)
-    for expert in range(dispatch.experts):
-        for place in range(dispatch.capacity):
-            ax.add_patch(
-                Rectangle(
-                    (place + 0.05, expert + 0.08), 0.9, 0.84, facecolor="none", edgecolor="#999999", linewidth=0.6
-                )
-            )
-        ax.text(-0.2, expert + 0.5, f"expert {expert}", ha="right", va="center", fontsize=8.5)
-    for (token, slot), expert in np.ndenumerate(chosen):
-        seated, at = kept[token, slot], positions[token, slot] + (0 if kept[token, slot] else 0.4)
-        color = ROLES["method" if slot == 0 else "values"].color if seated else "none"
-        ax.add_patch(
-            Rectangle((at + 0.05, expert + 0.08), 0.9, 0.84, facecolor=color, edgecolor="#999999", linewidth=0.6)
-        )
-        ax.text(
-            at + 0.5,
-            expert + 0.5,
-            names[token],
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            color="white" if seated else "#777777",
-        )
-        if not seated:
-            ax.plot([at + 0.2, at + 0.8], [expert + 0.25, expert + 0.75], color=ROLES["control"].color, linewidth=1.4)
-    ax.set(xlim=(-1.6, dispatch.capacity + waiting + 0.5), ylim=(dispatch.experts, 0), title=title)
-    ax.axis("off")
+def _strip(ax: Axes, place: float, values: np.ndarray, role: str) -> None:
+    color, _, marker = ROLES[role]
+    ax.plot(values, np.full(len(values), place), ".", color=color, markersize=4, alpha=0.6)
+    ax.plot(values.mean(), place, marker, color=color, markersize=6.5)
+
+
+def draw_spending_on_answers(
+    points: Mapping[str, tuple[Sequence[float], Sequence[float]]], cascade, title: str
+) -> Figure:
+    """Test accuracy against operations for an answer. points: label to (operations, accuracies), a seed each; the labels
+    are drawn in the order dense, mixture, dense. cascade: (operations, accuracies), both (thresholds,), means over seeds.
+    """
+    fig, ax = figure(3.2)
+    for (label, (x, y)), role in zip(points.items(), ("dense", "method", "dense"), strict=True):
+        color, _, marker = ROLES[role]
+        filled = "none" if role == "dense" and label == list(points)[-1] else "full"
+        ax.plot(x, y, ".", color=color, markersize=3, alpha=0.6)
+        ax.plot(np.mean(x), np.mean(y), marker, color=color, markersize=6.5, fillstyle=filled, label=label)
+    color, dash, _ = ROLES["dynamic"]
+    ax.plot(*cascade, color=color, linestyle=dash, label="small one first, large one if unsure")
+    ax.set(xlabel="multiplications for an image, mean", ylabel="test accuracy", title=title)
+    legend_below(fig, 2)
     return fig
 
 
-def draw_text(rows: Sequence[Mapping], title: str) -> Figure:
-    """Loss on held-out text against active operations: dense models of three sizes, mixtures by their number of experts."""
+def draw_text(rows: Sequence[Mapping], against: str, title: str) -> Figure:
+    """Loss on held-out text of dense models of three sizes and mixtures, against "active flops" or "parameters"."""
     fig, ax = figure(3.3)
+    scale, name = {"active flops": (1e-6, "active operations for a character (millions)"),
+                   "parameters": (1e-6, "weights in all (millions)")}[against]  # fmt: skip
     for arm, role, label in (
         ("dense", "dense", "dense, 1, 2, 4 times as wide"),
         ("top-1", "method", "one of E experts"),
     ):
         values = sorted({row["value"] for row in rows if row["arm"] == arm})
-        x = [
-            next(row["active flops"] for row in rows if (row["arm"], row["value"]) == (arm, value)) / 1e6
-            for value in values
-        ]
-        losses = np.array([by_seed(rows, "loss", arm=arm, value=value) for value in values]).T
-        draw_arms(ax, x, losses, role, label)
-        if arm == "top-1":
-            for value, at, loss in zip(values, x, losses.mean(0), strict=True):
-                ax.annotate(f"E = {value}", (at, loss), xytext=(7, -2), textcoords="offset points", fontsize=7.5)
-    ax.set(xlabel="active operations for a character (millions)", ylabel="loss (nats a character)", title=title)
-    legend_below(fig, 1)
+        x = [scale * by_seed(rows, against, arm=arm, value=value)[0] for value in values]
+        losses = np.array([by_seed(rows, "loss", arm=arm, value=value) for value in values])
+        draw_arms(ax, x, losses.T, role, label)
+        for value, at, loss in zip(values, x, losses.mean(1), strict=True):
+            if arm == "top-1":
+                ax.annotate(f"E = {value}", (at, loss), xytext=(6, 1), textcoords="offset points", fontsize=7.5)
+    if against == "parameters":
+        ax.set_xscale("log")
+    ax.set(xlabel=name, ylabel="loss (nats a character)", title=title)
+    legend_below(fig, 2)
     return fig
 
 
-def draw_experts(rows: Sequence[Mapping], title: str) -> Figure:
-    """Loss on held-out text against the number of experts, at equal active size; 1 is dense."""
-    fig, ax = figure(3.0)
-    values = [1, *sorted({row["value"] for row in rows if row["arm"] == "top-1"})]
-    losses = [by_seed(rows, "loss", arm="dense" if value == 1 else "top-1", value=value) for value in values]
-    draw_arms(ax, values, np.array(losses).T, "method", "one of E experts, balanced")
-    others = {"top-1, unbalanced": ("values", "unbalanced"), "hash": ("control", "hash of the character"),
-              "frozen random": ("other", "frozen random"), "two of E": ("dynamic", "two of E, half as large")}  # fmt: skip
-    for arm, (role, label) in others.items():
-        found = [row for row in rows if row["arm"] == arm]
-        if found:
-            ax.plot([row["value"] for row in found], [row["loss"] for row in found], ROLES[role].marker,
-                    color=ROLES[role].color, markersize=4, label=label, fillstyle="none")  # fmt: skip
-    ax.set(xscale="log", xlabel="experts", ylabel="loss (nats a character)", title=title)
-    ax.xaxis.set_major_locator(FixedLocator(values))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def draw_experts(rows: Sequence[Mapping], measure: str, title: str) -> Figure:
+    """ "loss" on held-out text or "effective experts" against the number of experts, at equal active size; 1 is dense."""
+    fig, ax = figure(3.2)
+    values = sorted({row["value"] for row in rows if row["arm"] == "top-1"})
+    found = [by_seed(rows, measure, arm="top-1", value=value) for value in values]
+    if measure == "loss":
+        values, found = [1, *values], [by_seed(rows, measure, arm="dense", value=1), *found]
+        level(ax, by_seed(rows, measure, arm="dense", value=4).mean(), "dense, 4 times as wide")
+    draw_arms(ax, values, np.array(found).T, "method", TEXT_ARMS["top-1"][0])
+    for arm in ("top-1, unbalanced", "two of E", "hash", "frozen random"):
+        (label, role), mine = TEXT_ARMS[arm], [row for row in rows if row["arm"] == arm]
+        ax.plot([row["value"] for row in mine], [row[measure] for row in mine], ROLES[role].marker, label=label,
+                color=ROLES[role].color, markersize=4.5, fillstyle="none")  # fmt: skip
+    ax.set(xscale="log", xlabel="experts", ylabel=TEXT_MEASURES[measure], title=title)
+    if measure != "loss":
+        ax.set_yscale("log")
+        ax.plot(values, values, color=EDGE, linewidth=0.8, linestyle=":")
+    for axis in (ax.xaxis, ax.yaxis) if measure != "loss" else (ax.xaxis,):
+        axis.set_major_locator(FixedLocator(values))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     legend_below(fig, 2)
+    return fig
+
+
+def draw_collapse(rows: Sequence[Mapping], measure: str, block: int, title: str) -> Figure:
+    """A measure of moe.collapse at what a block's feed-forward reads, eight experts, a line for each router; and dense."""
+    fig, ax = figure(2.8)
+    arms = {("dense", 1): ("dense", "dense")} if measure == "dimensions" else {}
+    arms |= {(arm, 8): shown for arm, shown in TEXT_ARMS.items()}
+    for place, ((arm, value), (_, role)) in enumerate(arms.items()):
+        found = np.array([row[measure][block] for row in rows if (row["arm"], row["value"]) == (arm, value)])
+        _strip(ax, place, found, role)
+    ax.set_yticks(range(len(arms)), [label for label, _ in arms.values()])
+    ax.set(xlabel={"dimensions": "effective dimensions, of 64"}.get(measure, measure), title=title, xlim=(0, None),
+           ylim=(len(arms) - 0.5, -0.5))  # fmt: skip
+    return fig
+
+
+def draw_rates(rows: Sequence[Mapping], title: str) -> Figure:
+    """Useful operations a second over those of a dense network of the same active size, a bar for each implementation."""
+    rows = sorted(rows, key=lambda row: -row["dense_fraction"])
+    require(len(rows) > 0, "rows", "empty", "rows of lttkernels.bench grouped", "see kernels/recorded")
+    fig, ax = figure(0.9 + 0.3 * len(rows))
+    for place, row in enumerate(rows):
+        role = "method" if row["implementation"] == "grouped experts" else "dense"
+        ax.barh(place, row["dense_fraction"], color=ROLES[role].color, height=0.65)
+        ax.text(row["dense_fraction"] + 0.01, place, f"{row['dense_fraction']:.2f}", va="center", fontsize=7.5)
+    ax.set_yticks(range(len(rows)), [row["implementation"] for row in rows])
+    ax.set(xlabel="useful rate, dense = 1", title=title, xlim=(0, 1.15), ylim=(len(rows) - 0.5, -0.5))
     return fig

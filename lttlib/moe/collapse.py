@@ -1,5 +1,6 @@
-"""Do the tokens of an expert look alike, and do all tokens look alike? Two numbers for what a router reads.
+"""Do experts specialize, do the tokens of one look alike, do all look alike? Numbers for who is sent where.
 
+    matching                   one expert for each known kind of token, so that as many as possible find theirs
     share between experts      between / (between + within): variance of the experts' mean tokens over that of all tokens
     effective dimensions       tr(C)^2 / tr(C^2) of the tokens' covariance C: how many directions carry the variance
 
@@ -8,9 +9,22 @@ representation collapse. Book: "Mixture of experts".
 """
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lttlib.arguments import require
+
+
+def matching(who: Tensor) -> tuple[list[int], float]:
+    """(experts, share): for each kind of token an expert of its own, and the mean share of a kind that goes there.
+
+    who: (kinds, E), the share of each kind that each expert takes; at least as many experts as kinds. The matching is
+    the best one. 1: each kind has its own expert; 1 / E: the experts do not tell the kinds apart.
+    """
+    fits = who.ndim == 2 and 1 <= who.shape[0] <= who.shape[1]
+    require(fits, "who.shape", tuple(who.shape), "(kinds, experts), not more kinds than experts", "transpose it?")
+    kinds, experts = linear_sum_assignment(who.numpy(), maximize=True)
+    return experts.tolist(), float(who.numpy()[kinds, experts].mean())
 
 
 def share_between_experts(x: Tensor, expert: Tensor) -> float:

@@ -1,11 +1,13 @@
-"""How alike tokens are: by hand, by sums of squares over pairs, by eigenvalues, and bad input."""
+"""How alike tokens are, and who takes whom: by hand, by sums over pairs, by eigenvalues, by trying all; bad input."""
+
+from itertools import permutations
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lttlib.moe.collapse import effective_dimensions, share_between_experts
+from lttlib.moe.collapse import effective_dimensions, matching, share_between_experts
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,23 @@ def test_dimensions_by_singular_values(seed, tokens, features):
     assert effective_dimensions(x + 7) == pytest.approx(float(expected))
 
 
+def test_matching_by_hand():
+    assert matching(torch.tensor([[0.1, 0.9], [1.0, 0.0]])) == ([1, 0], pytest.approx(0.95))
+    assert matching(torch.tensor([[1.0, 0, 0], [1.0, 0, 0]]))[1] == pytest.approx(0.5)  # one expert for all
+    assert matching(torch.full((4, 4), 0.25))[1] == pytest.approx(0.25)
+
+
+@given(st.integers(0, 1000), st.integers(1, 4), st.integers(0, 2))
+def test_matching_by_trying_all(seed, kinds, more):
+    who = torch.rand(kinds, kinds + more, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    best = max(sum(who[row, column].item() for row, column in enumerate(order)) / kinds
+               for order in permutations(range(kinds + more), kinds))  # fmt: skip
+    experts, share = matching(who)
+    assert len(set(experts)) == kinds
+    assert share == pytest.approx(best)
+    assert share == pytest.approx(sum(who[row, column].item() for row, column in enumerate(experts)) / kinds)
+
+
 def test_bad_input_is_answered():
     for x in (torch.zeros(3), torch.zeros(1, 4), torch.zeros(3, 0)):
         with pytest.raises(ValueError, match=r"x\.shape"):
@@ -59,3 +78,5 @@ def test_bad_input_is_answered():
         effective_dimensions(torch.tensor([[0.0], [float("nan")]]))
     with pytest.raises(ValueError, match=r"expert\.shape"):
         share_between_experts(torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"who\.shape"):
+        matching(torch.zeros(3, 2))
