@@ -16,7 +16,6 @@ from lttlib.moe.collapse import matching
 from lttlib.plots import BLUES, ROLES, draw_arms, figure, legend_below, level
 
 EXPERT_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-EXPERT_HATCHES = ("", "////", "....", "\\\\\\\\")  # told apart without color, too
 EDGE = "#999999"
 ARMS: Mapping[str, tuple[str, str]] = {  # arm to (label, role)
     "dense, same active": ("dense, same active", "dense"),
@@ -81,8 +80,11 @@ def draw_river(shares, every: int, title: str) -> Figure:
     steps, below = every * np.arange(len(shares)), np.zeros(len(shares))
     for expert, share in enumerate(shares.T):
         ax.fill_between(steps, below, below + 100 * share, facecolor=EXPERT_COLORS[expert % 4], edgecolor="white",
-                        hatch=EXPERT_HATCHES[expert % 4], linewidth=0, label=f"expert {expert}")  # fmt: skip
+                        linewidth=0.8, label=f"expert {expert}")  # fmt: skip
+        if share[-1] > 0.08:  # told apart without color, too
+            ax.text(0.96 * steps[-1], below[-1] + 50 * share[-1], expert, color="white", ha="center", va="center")
         below = below + 100 * share
+    ax.grid(visible=False)
     ax.set(xlabel="training step", ylabel="share of the images (%)", title=title, ylim=(0, 100), xlim=(0, steps[-1]))
     legend_below(fig, 4)
     return fig

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lttlib.arguments import require_choice
 from lttlib.data import DISGUISES, Data, digits, disguised_digits
 from lttlib.experiments.lottery_tickets import generator
-from lttlib.models import initialize, mlp
+from lttlib.models import mlp
 from lttlib.moe import (
     CosineRouter,
     ExpertChoiceRouter,
@@ -45,16 +45,21 @@ ROUTER_BALANCE = 0.1  # of the arms in ROUTERS that can be balanced
 TOLD = "told the disguise"
 
 
+def arms(data: str) -> list[str]:
+    """The arms on one data set. Only of disguised images can a router be told the disguise."""
+    require_choice(data, DATA, "data")
+    everywhere = [*DENSE, *(f"top-1, b = {balance:g}" for balance in BALANCES), *ROUTERS]
+    return everywhere + ([TOLD] if data == "disguised digits" else [])
+
+
 def cells(data: str, seeds: int) -> list[dict]:
     """The grid, one seed after the other."""
-    require_choice(data, DATA, "data")
-    arms = [*DENSE, *(f"top-1, b = {balance:g}" for balance in BALANCES), *ROUTERS]
-    arms += [TOLD] if data == "disguised digits" else []
-    return [{"data": data, "arm": arm, "seed": seed} for seed in range(seeds) for arm in arms]
+    return [{"data": data, "arm": arm, "seed": seed} for seed in range(seeds) for arm in arms(data)]
 
 
 def run(data: str, arm: str, seed: int) -> list[dict]:
     """The row of one cell: test accuracy, and of a mixture who took whom, and the shares of the experts over time."""
+    require_choice(arm, arms(data), "arm")
     torch.set_flush_denormal(True)  # see lottery_tickets.run
     try:
         found = _row(DATA[data](), arm, seed)
@@ -67,7 +72,7 @@ def _row(data: Data, arm: str, seed: int) -> dict:
     shared = {"steps": STEPS, "seed": seed, "optimizer": SGD, "schedule": partial(cosine, end=STEPS), "progress": False}
     if arm in DENSE:
         model = mlp((data.features, DENSE[arm], data.classes), generator=generator(seed))
-        history = train(initialize(model, generator(seed)), data, **shared)
+        history = train(model, data, **shared)
         return {"accuracy": history.test_accuracy[-1]}
     model, balance = mixture(data, arm, seed)
     data = with_disguise(data) if arm == TOLD else data

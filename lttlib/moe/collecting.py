@@ -1,5 +1,7 @@
 """How auxiliary losses travel out of a model whose blocks return one tensor, and token ids into it. No globals.
 
+::
+
     with collect_auxiliary(model) as found:
         logits = model(x)
     loss = cross_entropy(logits, y) + weighted(found, balance=0.01, z=0.001)

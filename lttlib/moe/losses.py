@@ -54,6 +54,7 @@ def at_balance(k: int, *, convention: str) -> float:
     Tokens with probabilities (.51, 0, .49) and (0, .51, .49) leave the third expert idle, and score .765 with k = 1.
     """
     require_choice(convention, CONVENTIONS, "convention")
+    require(k >= 1, "k", k, "1 or more", "it counts the experts of a token")
     return {"switch": 1.0, "sum": float(k), "mean": 1.0, "square": 1 / k}[convention]
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lttlib.arguments import require, require_choice
-from lttlib.moe.routing import SOFTMAX, Dispatch, ExpertChoice, dispatch, expert_choice, queue
+from lttlib.moe.routing import SOFTMAX, Dispatch, ExpertChoice, dispatch, expert_choice, queue, require_count
 
 LARGEST_SCALE = 100.0
 
@@ -22,7 +22,7 @@ class _TokenChoice(nn.Module):
 
     def __init__(self, experts: int, k: int, softmax: str):
         super().__init__()
-        require(1 <= k <= experts, "k", k, f"1 to {experts}, the experts", "1 or 2 are usual")
+        require_count(k, experts)
         require_choice(softmax, SOFTMAX, "softmax")
         self.experts, self.k, self.softmax = experts, k, softmax
 
@@ -140,6 +140,7 @@ class HashRouter(nn.Module):
     ) -> tuple[Dispatch, None]:
         """(Dispatch, None) of the ids (T,) int64. x: (T, features) gives the gates' type only."""
         require(ids is not None, "ids", None, "the tokens' numbers (T,)", "a hash looks at ids, not at x: pass ids=")
+        require(len(x) > 0, "x.shape", tuple(x.shape), "(T, features), one token at least", "leave empty batches out")
         require(ids.shape == x.shape[:1], "ids.shape", tuple(ids.shape), f"({len(x)},)", "one id for each token")
         require(
             ids.dtype in (torch.int32, torch.int64), "ids.dtype", ids.dtype, "torch.int64", "use ids.long()", TypeError
@@ -158,7 +159,7 @@ class HashRouter(nn.Module):
 
 def random_table(vocabulary: int, experts: int, k: int, *, generator: torch.Generator) -> Tensor:
     """k different experts for each id, drawn evenly: (vocabulary, k) int64."""
-    require(1 <= k <= experts, "k", k, f"1 to {experts}, the experts", "1 is usual")
+    require_count(k, experts)
     return torch.rand(vocabulary, experts, generator=generator, device=generator.device).argsort(1)[:, :k]
 
 

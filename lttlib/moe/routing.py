@@ -109,7 +109,7 @@ def choose(logits: Tensor, k: int, *, softmax: str = "before") -> tuple[Tensor, 
     Ties: the lowest expert. Gates carry the gradient, the selection none.
     """
     require_logits(logits)
-    _require_count(k, logits.shape[1])
+    require_count(k, logits.shape[1])
     require_choice(softmax, SOFTMAX, "softmax")
     chosen = logits.detach().sort(dim=1, descending=True, stable=True).indices[:, :k]
     if softmax == "before":
@@ -201,6 +201,7 @@ def require_logits(logits: Tensor) -> None:
             "look at the training history: did the loss diverge?")  # fmt: skip
 
 
-def _require_count(k: int, experts: int) -> None:
+def require_count(k: int, experts: int) -> None:
+    """k, the experts of a token, is a whole number from 1 to experts."""
     number = isinstance(k, Integral) and not isinstance(k, bool)
     require(number and 1 <= k <= experts, "k", k, f"an integer from 1 to {experts}, the experts", "1 or 2 are usual")

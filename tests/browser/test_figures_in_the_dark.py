@@ -39,7 +39,7 @@ def complaints(picture: Image.Image, theme: str) -> list[str]:
 
 
 @pytest.mark.parametrize("theme", PAPER)
-@pytest.mark.parametrize("name", [*CHAPTERS, *LABS])
+@pytest.mark.parametrize("name", [*CHAPTERS, *LABS, "book/for_lecturers"])
 def test_paper_and_ink(visit, name, theme):
     page = visit(name)
     show(page, theme)

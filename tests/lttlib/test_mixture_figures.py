@@ -90,6 +90,7 @@ def test_river_stacks_shares_to_a_hundred():
     assert {(0, 25), (10, 50), (20, 100)} <= first
     assert {(0, 100), (10, 100), (0, 25), (10, 50)} <= second
     assert ax.get_xlim() == (0, 20)
+    assert texts(ax) == {"0": [(19.2, 50)]}  # expert 1 has nothing left to write on
 
 
 def test_takers_are_matched_and_shaded():

@@ -1,9 +1,5 @@
-"""Trainings on which several processes and one must agree. Started by torchrun it writes what each rank found into a folder.
+"""Trainings on which several processes and one must agree. Started by torchrun it writes what each rank found into a folder."""
 
-Then, as starting processes takes seconds, the same processes run the command line with the other arguments.
-"""
-
-import contextlib
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,7 +16,6 @@ from lttlib.moe import (
     mixture_feed_forward,
     mixture_mlp,
     random_table,
-    train_parallel,
 )
 from lttlib.moe.parallel import parallelize, whole_parameters
 from lttlib.moe.ranks import Ranks, joined
@@ -120,6 +115,3 @@ def trained(name: str, ranks: Ranks | None) -> dict:
 if __name__ == "__main__":
     with joined() as ranks:
         torch.save({name: trained(name, ranks) for name in MODELS}, Path(sys.argv[1]) / f"rank_{ranks.rank}.pt")
-        train_parallel.joined = lambda *_, **__: contextlib.nullcontext(ranks)
-        status = train_parallel.main(sys.argv[2:])
-    sys.exit(status)

@@ -196,6 +196,15 @@ def test_auxiliary_losses(convention):
     assert MoELayer(layer.router, layer.experts).convention == "switch"
 
 
+def test_f_and_p_are_averaged_before_they_are_multiplied():
+    """As processes that share a batch do: here with others whose f and P are 1 and 3, so (f + 1) / 2 and (P + 3) / 2."""
+    layer, x = made(k=1, average=lambda both: (both + torch.tensor([[1.0], [3.0]])) / 2)
+    logits = x @ layer.router.weight.T
+    f = torch.bincount(logits.argmax(1), minlength=4) / 7
+    p = torch.tensor([moe_by_loops.probabilities(row) for row in logits.tolist()], dtype=torch.float64).mean(0)
+    assert layer(x)[1].balance.item() == pytest.approx(4 * ((f + 1) / 2 * (p + 3) / 2).sum().item(), abs=1e-6)
+
+
 def test_noisy_losses_are_those_of_what_was_chosen():
     layer, x = made(router=TopKRouter(3, 4, 2, noisy=True, generator=draw()))
     twin = copy.deepcopy(layer.router)

@@ -1,6 +1,7 @@
 """Losses that travel out of a model, ids that travel in, the image model, and training against a loop by hand."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from lttlib.data import digits, disguised_digits
 from lttlib.moe import (
+    Experts,
     HashRouter,
     RandomRouter,
     TopKRouter,
@@ -122,10 +124,15 @@ def test_weighted_by_hand():
     assert weighted(two, balance=0.1).item() == pytest.approx(0.15)
 
 
-def test_shapes_of_models():
+def test_models_and_their_shapes():
     model = mixture_mlp(64, 8, 10, TopKRouter(64, 4, 2, generator=draw()), generator=draw(), capacity_factor=1.25)
     assert model(torch.rand(7, 64)).shape == (7, 10) and model.layer.capacity_factor == 1.25
     assert model.layer.experts.w1.shape == (4, 64, 8) and model.layer.experts.w2.shape == (4, 8, 10)
+    x = torch.rand(7, 64, generator=draw(1))
+    assert model(x).equal(model.layer(x)[0])
+    drawn = Experts(4, 64, 8, 10, generator=draw(5))
+    again = mixture_mlp(64, 8, 10, TopKRouter(64, 4, 2, generator=draw()), generator=draw(5)).layer.experts
+    assert again.w1.equal(drawn.w1) and again.w2.equal(drawn.w2) and not again.w1.equal(model.layer.experts.w1)
     block = mixture_feed_forward(6, 9, TopKRouter(6, 4, 2, generator=draw()), generator=draw(), priority="token")
     assert block(torch.rand(2, 3, 6)).shape == (2, 3, 6) and block.layer.priority == "token"
 
@@ -133,11 +140,13 @@ def test_shapes_of_models():
 def test_training_against_a_loop_by_hand():
     data, weight, z = digits(), 0.3, 0.02
     model = mixture_mlp(64, 8, 10, TopKRouter(64, 4, 2, generator=draw()), generator=draw(1), convention="mean")
-    twin, order = copy.deepcopy(model), BatchOrder(1200, 64, 5)
+    twin, order = copy.deepcopy(model), BatchOrder(1200, 32, 5)
     seen = []
+    options = {"steps": 4, "seed": 5, "batch_size": 32, "eval_every": 2, "progress": False}
     history = train_mixture(
-        model, data, balance=weight, z=z, steps=4, seed=5, progress=False, watch=lambda step, _: seen.append(step)
-    )
+        model, data, balance=weight, z=z, optimizer=partial(torch.optim.SGD, lr=0.2, momentum=0.9),
+        schedule=lambda step: 1 / (step + 1), watch=lambda step, found: seen.append((step, len(found))), **options,
+    )  # fmt: skip
     losses, momentum = [], {}
     for step in range(4):
         x, y = data.x_train[order[step]], data.y_train[order[step]]
@@ -150,10 +159,11 @@ def test_training_against_a_loop_by_hand():
         with torch.no_grad():
             for name, value in twin.named_parameters():
                 momentum[name] = 0.9 * momentum.get(name, 0) + value.grad
-                value -= 0.1 * momentum[name]
+                value -= 0.2 / (step + 1) * momentum[name]
     for (name, one), other in zip(model.named_parameters(), twin.parameters(), strict=True):
         assert one.allclose(other, atol=1e-5), name
-    assert history.train_loss == pytest.approx([sum(losses) / 4], rel=1e-5) and seen == [0, 1, 2, 3]
+    assert history.train_loss == pytest.approx([sum(losses[:2]) / 2, sum(losses[2:]) / 2], rel=1e-5)
+    assert history.steps == [2, 4] and seen == [(0, 1), (1, 1), (2, 1), (3, 1)]
 
 
 def test_balance_keeps_experts_in_use():

@@ -45,9 +45,11 @@ def found(tmp_path_factory, text) -> tuple[list[dict], dict]:
     """What two ranks found: the cells of each, and the record of the command line."""
     folder = tmp_path_factory.mktemp("ranks")
     options = [*SMALL, f"--text={text}", "--steps=5", f"--out={folder / 'two.json'}"]
-    command = [*TORCHRUN, parallel_cells.__file__, str(folder), *options]
-    done = subprocess.run(command, env=QUIET, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    for command in ([parallel_cells.__file__, str(folder)], [*COMMAND, *options]):
+        done = subprocess.run(
+            [*TORCHRUN, *command], env=QUIET, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
     assert done.stdout.count("step     0  loss") == 1  # one rank speaks
     ranks = [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
     return ranks, json.loads((folder / "two.json").read_text())
@@ -120,7 +122,7 @@ def end(processes) -> None:
 
 
 @pytest.mark.parametrize(
-    "ranks, number, options", [(3, signal.SIGKILL, []), (2, signal.SIGSTOP, ["--timeout=8"])], ids=["killed", "stopped"]
+    "ranks, number, options", [(3, signal.SIGKILL, []), (2, signal.SIGSTOP, ["--timeout=5"])], ids=["killed", "stopped"]
 )
 def test_a_lost_rank_is_named(text, ranks, number, options):
     """The last of three dies, or one of two is silent for longer than the timeout: the others say who, and end."""

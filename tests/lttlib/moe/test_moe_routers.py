@@ -167,6 +167,8 @@ def test_hash_looks_at_ids_alone():
     tight, _ = router(X[:5], ids, capacity_factor=0.3, priority="token")  # C = ceil(.3 * 2 * 5 / 3) = 1
     assert tight.kept.tolist() == [[True, True], [False, False], [False, True], [False, False], [False, False]]
     assert not list(router.parameters()) and torch.equal(router.state_dict()["table"], table)
+    table.zero_()
+    assert router(X[:5], ids)[0].chosen.equal(found.chosen)  # it has its own
 
 
 def test_random_tables():
