@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from lttkernels.activations import ACTIVATIONS, activate, activate_gradient, write_activated
 from lttkernels.grouped import gate_gradients, permute, sort_by_expert, unpermute
 from lttkernels.memory import scratch
@@ -20,7 +21,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lttlib.arguments import require, require_choice
+from lttlib.moe import Dispatch, ExpertChoice, Experts
 
+NAMES = {F.gelu: "gelu", F.relu: "relu"}
 ROWS = 192  # of an expert at a time, for each thread: their hidden units and the expert's weights fill a 2 MB cache
 
 
@@ -38,6 +41,33 @@ def grouped_experts(
     require_choice(activation, ACTIVATIONS, "activation")
     training = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in shared.values())
     return _GroupedExperts.apply(*shared.values(), chosen, activation, training)
+
+
+def mix_grouped(x: Tensor, routing: Dispatch | ExpertChoice, experts: Experts) -> Tensor:
+    """moe.layer.mix_by_loop by these kernels, for MoELayer(mix=mix_grouped): x (T, features) to (T, outputs).
+
+    float32 on a processor; the activation of the experts is F.relu or F.gelu.
+    """
+    require(isinstance(experts, Experts), "experts", type(experts).__name__, "lttlib.moe.Experts", "use mix_by_loop")
+    name = NAMES.get(experts.activation)
+    require(name is not None, "experts.activation", experts.activation, "F.relu or F.gelu", "use mix_by_loop")
+    chosen, gates = _slots(routing, len(x))
+    return grouped_experts(x, chosen, gates, experts.w1, experts.b1, experts.w2, experts.b2, name)
+
+
+def _slots(routing: Dispatch | ExpertChoice, total: int) -> tuple[Tensor, Tensor]:
+    """(chosen, gates), both (T, k), chosen -1 where there is no pair. By expert choice k is the most a token got."""
+    if isinstance(routing, Dispatch):
+        return routing.chosen.masked_fill(~routing.kept, -1), routing.gates
+    tokens, gates, counts = routing.pairs()
+    experts = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
+    got = torch.bincount(tokens, minlength=total)
+    order, first = tokens.argsort(stable=True), got.cumsum(0) - got
+    slot = torch.empty_like(tokens)
+    slot[order] = torch.arange(len(tokens), device=tokens.device) - first[tokens[order]]
+    k = max(1, int(got.max()))
+    chosen = torch.full((total, k), -1, device=tokens.device).index_put((tokens, slot), experts)
+    return chosen, gates.new_zeros(total, k).index_put((tokens, slot), gates)
 
 
 def _require(shared: dict[str, Tensor], chosen: Tensor) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lttlib import grouped_experts as module
-from lttlib.grouped_experts import chunks, grouped_experts
+from lttlib.grouped_experts import chunks, grouped_experts, mix_grouped
+from lttlib.moe import ExpertChoiceRouter, Experts, MoELayer, TopKRouter
 
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu}
 THREADS = pytest.mark.parametrize("threads", [1, 2, 3])
@@ -243,3 +244,37 @@ CHOSEN = torch.zeros(4, 2, dtype=torch.int64)
 def test_wrong_arguments_are_named(changed, words, error):
     right = {"x": X, "chosen": CHOSEN, "gates": GATES, "w1": W1, "b1": B1, "w2": W2, "b2": B2}
     assert_one_line_error(lambda: grouped_experts(**(right | changed)), *words, error=error)
+
+
+@pytest.mark.parametrize("k, factor", [(1, None), (2, None), (2, 0.75), (3, 0.0)])
+@pytest.mark.parametrize("activation", [F.relu, F.gelu])
+def test_a_layer_by_kernels_is_the_layer_by_a_loop(k, factor, activation):
+    agree(lambda draw: TopKRouter(6, 4, k, generator=draw), factor, activation)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 2.0, 4.0])
+def test_so_is_one_by_expert_choice(factor):
+    agree(lambda draw: ExpertChoiceRouter(6, 4, generator=draw), factor, F.relu)
+
+
+def agree(router, factor, activation) -> None:
+    """Answers and gradients by tokens and all parameters, of 11 tokens: kernels against moe.layer.mix_by_loop."""
+    found = []
+    for options in ({}, {"mix": mix_grouped}):
+        draw = torch.Generator().manual_seed(0)
+        x = torch.randn(11, 6, generator=draw, requires_grad=True)
+        experts = Experts(4, 6, 5, 3, generator=draw, activation=activation)
+        torch.nn.init.normal_(experts.b2, generator=draw)
+        layer = MoELayer(router(draw), experts, capacity_factor=factor, **options)
+        y = layer(x)[0]
+        parts = [x, *layer.parameters()]
+        found.append([y, *torch.autograd.grad(y.square().sum(), parts, allow_unused=True, materialize_grads=True)])
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_that_kernels_cannot_compute_is_answered():
+    draw = torch.Generator().manual_seed(0)
+    experts = Experts(2, 6, 5, generator=draw, activation=torch.tanh)
+    layer = MoELayer(TopKRouter(6, 2, 1, generator=draw), experts, mix=mix_grouped)
+    assert_one_line_error(lambda: layer(torch.ones(3, 6)), "experts.activation", "F.relu or F.gelu", "mix_by_loop")
