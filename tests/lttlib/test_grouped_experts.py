@@ -278,3 +278,12 @@ def test_a_layer_that_kernels_cannot_compute_is_answered():
     experts = Experts(2, 6, 5, generator=draw, activation=torch.tanh)
     layer = MoELayer(TopKRouter(6, 2, 1, generator=draw), experts, mix=mix_grouped)
     assert_one_line_error(lambda: layer(torch.ones(3, 6)), "experts.activation", "F.relu or F.gelu", "mix_by_loop")
+
+
+def test_what_is_dropped_is_not_computed():
+    draw = torch.Generator().manual_seed(0)
+    layer = MoELayer(
+        TopKRouter(6, 2, 1, generator=draw), Experts(2, 6, 5, generator=draw), capacity_factor=0, mix=mix_grouped
+    )
+    torch.nn.init.constant_(layer.experts.w1, float("nan"))
+    assert layer(torch.ones(3, 6))[0].equal(torch.zeros(3, 6))
