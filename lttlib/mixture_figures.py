@@ -36,8 +36,8 @@ TEXT_ARMS: Mapping[str, tuple[str, str]] = {
     "top-1, unbalanced": ("unbalanced", "values"),
     "two of E": ("two of E, half as large", "dynamic"),
     "cosine": ("cosine", "method"),
-    "hash": ("hash of the character", "control"),
-    "frozen random": ("frozen random", "other"),
+    "hash": ("hash of the character", "other"),
+    "frozen random": ("frozen random", "control"),
 }
 
 TEXT_MEASURES = {"loss": "loss (nats a character)", "effective experts": "experts in use"}
@@ -182,9 +182,10 @@ def draw_experts(rows: Sequence[Mapping], measure: str, title: str) -> Figure:
         values, found = [1, *values], [by_seed(rows, measure, arm="dense", value=1), *found]
         level(ax, by_seed(rows, measure, arm="dense", value=4).mean(), "dense, 4 times as wide")
     draw_arms(ax, values, np.array(found).T, "method", TEXT_ARMS["top-1"][0])
-    for arm in ("top-1, unbalanced", "two of E", "hash", "frozen random"):
+    for arm in list(TEXT_ARMS)[1:]:
         (label, role), mine = TEXT_ARMS[arm], [row for row in rows if row["arm"] == arm]
-        ax.plot([row["value"] for row in mine], [row[measure] for row in mine], ROLES[role].marker, label=label,
+        marker = "P" if arm == "cosine" else ROLES[role].marker  # as a method it would look like top-1
+        ax.plot([row["value"] for row in mine], [row[measure] for row in mine], marker, label=label,
                 color=ROLES[role].color, markersize=4.5, fillstyle="none")  # fmt: skip
     ax.set(xscale="log", xlabel="experts", ylabel=TEXT_MEASURES[measure], title=title)
     if measure != "loss":

@@ -21,7 +21,7 @@ LARGE = 2000  # inputs and outputs: one byte for each weight of the dense layer 
 
 def _layer(rng, batch, inputs, out, survivors, fan_in):
     """(values, indices, rows, bias, x, out_features). The second neuron's values add up to 0, the indices have no order."""
-    values = rng.normal(size=(survivors, fan_in))
+    values = np.round(1024 * rng.normal(size=(survivors, fan_in))) / 1024  # so that sums are exact
     values[1:2, -1:] -= values[1:2].sum(1, keepdims=True)
     indices = rng.permuted(np.tile(np.arange(inputs), (survivors, 1)), axis=1)[:, :fan_in]
     rows = np.sort(rng.permutation(out)[:survivors])

@@ -108,11 +108,12 @@ class MixtureExercise(Exercise):
         if verdict.status != "right":
             return verdict
         given = copy.deepcopy(self.draw_cases()[-1])
+        experts = list(given[-1])  # the answer may put others in their places
         try:
             answer(*given)
         except Exception:  # right for all the cases: not what is asked here
             return verdict
-        computed, needed = sum(expert.computed for expert in given[-1]), int(given[-2].sum())
+        computed, needed = sum(expert.computed for expert in experts), int(given[-2].sum())
         if computed <= needed:
             return verdict
         return Verdict(

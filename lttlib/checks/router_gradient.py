@@ -23,7 +23,8 @@ def _gradient_cases(rng):
 
     by_hand = np.log([0.5, 0.3, 0.2]), [2.0, -1.0, 4.0], 2
     cases = [by_hand, (np.log([0.2, 0.7, 0.1]), [2.0, -1.0, 4.0], 1), drawn(4, 2), drawn(3, 3), drawn(5, 3)]
-    cases += [drawn(4, 2, around=1000.0), drawn(16, 2), drawn(64, 8)]
+    apart = [0.5, 999.0, 1000.0, -1000.0, 2.0], [1.5, 2.0, -0.5, 0.25, -1.0], 2  # no shift but by the largest helps
+    cases += [drawn(4, 2, around=1000.0), apart, drawn(16, 2), drawn(64, 8)]
     both = [(logits, slopes, k, softmax) for logits, slopes, k in cases for softmax in ("before", "after")]
     return [(read_only(logits), read_only(slopes), k, softmax) for logits, slopes, k, softmax in both]
 
@@ -85,14 +86,14 @@ def _relation(case, found, place):
     chosen = _best(logits, k)
     if softmax == "after" and (found[~chosen] != 0).any():
         return f"{asked}an expert that is not chosen gets a gradient. Does its logit enter any gate?"
-    if abs(found.sum()) > 1e-6 * np.abs(found).max(initial=1e-300):
+    if abs(found.sum()) > 1e-6 * max(np.abs(found).max(), np.abs(slopes).max()):
         return (
             f"{asked}your gradient adds up to {numbers(float(found.sum()))}. If all logits rise by the same amount, "
             "by how much do the gates "
             "change, and the loss?"
         )
     return (
-        f"{asked}you return {numbers(float(found[expert]))} for expert {expert}, counted from zero. Which gates move"
+        f"{asked}you return {numbers(float(found[expert]) + 0.0)} for expert {expert}, counted from zero. Which gates move"
         " if its logit rises a "
         "little, in which direction, and what does each of them do to the loss?"
     )

@@ -27,6 +27,9 @@ def _fitting_cases(rng):
         ([[0], [0], [0], [0], [1], [2]], 1.0, 3),  # the chapter's six tokens
         ([[0, 1], [0, 1], [1, 0], [0, 2]], 0.75, 3),
         ([[0, 1], [1, 0], [0, 1], [1, 0], [1, 0]], 1.0, 4),  # two idle experts, the last one too
+        ([[0], [0], [0], [1], [0]], 1.25, 3),  # 2.08 places: c_f k T is no whole number here and in the next
+        ([[0, 1, 2], [0, 2, 3], [1, 0, 4]], 0.5, 5),
+        ([[0, 1], [0, 2], [0, 1]], 2.0, 3),  # room for all
         drawn(6, 2, 0.0, 3),
         drawn(5, 2, 1.0, 4, skew=3.0),
         drawn(7, 1, 1.25, 3, skew=2.0),
@@ -114,9 +117,8 @@ def _judge(case, value):
         question = (
             "Has it so many places?" if served[expert] > due[expert] else "Who else asked, and does a place stay empty?"
         )
-        return (
-            f"{asked}expert {expert} is chosen {load[expert]} times, and you keep {served[expert]} of these. {question}"
-        )
+        times = "once" if load[expert] == 1 else f"{load[expert]} times"
+        return f"{asked}expert {expert} is chosen {times}, and you keep {served[expert]} of these. {question}"
     token, slot = (int(index) for index in np.argwhere(kept & ~right)[0])
     return (
         f"{asked}every expert serves the right number, but not the right ones. You keep chosen[{token}, {slot}], for"
@@ -144,6 +146,7 @@ check_who_fits = Exercise(
         WRITTEN,
         returns(_fits(lambda chosen, factor, experts: math.floor(factor * chosen.size / experts)), _ROUNDED),
         returns(_fits(lambda chosen, factor, experts: round(factor * chosen.size / experts)), _ROUNDED),
+        returns(_fits(lambda chosen, factor, experts: -(-int(factor * chosen.size) // experts)), _ROUNDED),
         returns(
             _fits(lambda chosen, factor, experts: math.ceil(factor * len(chosen) / experts)),
             "Your experts have too few places where tokens have several choices. How many pairs are there to serve?",

@@ -47,13 +47,13 @@ def by_sums(logits, slopes, k, softmax):
     return np.array([sum(g[e] * ((e == j) - g[j]) * slopes[e] for e in chosen) for j in range(len(z))])
 
 
-def probabilities(logits, among, shift=True):
-    with np.errstate(over="ignore", invalid="ignore"):  # without the shift
-        powers = np.exp(logits - logits.max() * shift) * among
+def probabilities(logits, among, shift=np.max):
+    with np.errstate(over="ignore", invalid="ignore"):  # where the shift is too small
+        powers = np.exp(logits - shift(logits)) * among
         return powers / powers.sum()
 
 
-def derived(rule, before=None, after=None, shift=True):
+def derived(rule, before=None, after=None, shift=np.max):
     """rule(g, slopes, chosen), or another one for each order; chosen (E,) is 1 or 0."""
 
     def answer(logits, slopes, k, softmax):
@@ -121,7 +121,11 @@ ROUTER = [
             ("plain mean", derived(lambda g, a, c: g * (c * a - np.sum(c * a) / c.sum())), "the plain mean of the slopes"),
             ("downhill", derived(lambda g, a, c: -true(g, a, c)), "In which direction does a gradient point"),
             ("the loss", lambda z, a, k, softmax: loss(z, a, np.argsort(-z)[:k], softmax), "This is one number"),
-            ("overflow", derived(true, shift=False), "Right but where logits are large"),
+            ("overflow", derived(true, shift=lambda z: 0), "Right but where logits are large"),
+            *((f"overflow, shifted by {name}", derived(true, shift=shift), "you return numbers that are not finite")
+              for name, shift in {"least": np.min, "mean": np.mean, "middle": np.median, "first": lambda z: z[0]}.items()),
+            ("signs of zero", derived(lambda g, a, c: -0.0 * g), "you return 0 for expert"),
+            ("columns of the Jacobian", lambda z, a, k, softmax: (np.diag(z) - np.diag(z)).sum(0) + 1e-17, "Which gates move"),
             ("not finite", derived(lambda g, a, c: true(g, a, c) * np.nan), "you return numbers that are not finite"),
             ("not chosen, after", derived(true, after=lambda g, a, c: true(g, a, c) + 1 - c), "Does its logit enter"),
             ("does not add up", derived(lambda g, a, c: true(g, a, c) + 0.1 * c), "all logits rise by the same"),

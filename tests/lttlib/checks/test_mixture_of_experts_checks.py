@@ -71,6 +71,15 @@ def test_an_answer_that_fails_when_it_is_counted_is_right_all_the_same():
     assert check_mixture(once_for_each_case).status == "right"
 
 
+def test_an_answer_may_put_other_experts_in_their_places():
+    def wraps(x, chosen, gates, kept, experts):
+        for e, expert in enumerate(experts):
+            experts[e] = lambda rows, expert=expert: expert(rows)
+        return SOLVED.mixture(x, chosen, gates, kept, experts)
+
+    assert check_mixture(wraps).status == "right"
+
+
 def test_a_copied_expert_has_computed_nothing():
     expert = check_mixture.draw_cases()[0][-1][0]
     expert(np.zeros((3, 2)))

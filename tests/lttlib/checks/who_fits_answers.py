@@ -144,6 +144,10 @@ WHO_FITS = [
         for name, function, says in [
             ("floor", served(lambda c, f, e: int(f * c.size / e)), "not rounded up"),
             ("nearest", served(lambda c, f, e: round(f * c.size / e)), "not rounded up"),
+            ("rounded down, then up", served(lambda c, f, e: -(-int(f * c.size) // e)), "not rounded up"),
+            ("nearest pair, then up", served(lambda c, f, e: math.ceil(round(f * c.size) / e)), "not rounded up"),
+            ("up, times k, up", served(lambda c, f, e: math.ceil(math.ceil(f * len(c)) * c.shape[1] / e)), "Has it so many places"),
+            ("never all", served(lambda c, f, e: min(room(c, f, e), len(c) - 1)), "does a place stay empty"),
             ("no k", served(lambda c, f, e: math.ceil(f * len(c) / e)), "How many pairs are there"),
             ("k times the ceiling", served(lambda c, f, e: c.shape[1] * math.ceil(f * len(c) / e)), "round up before you multiply"),
             ("two ceilings", served(lambda c, f, e: math.ceil(f * -(-c.size // e))), "round up before you multiply"),
