@@ -8,6 +8,7 @@ import re
 from importlib.util import find_spec
 
 import pytest
+from compiled import TARGETS, registers_and_spills, shared_bytes
 from cuda_signatures import SIGNATURES
 from lttkernels import tiles_cuda
 from numba import cuda, types
@@ -19,7 +20,7 @@ STATIC_SHARED_MEMORY = 48 * 1024  # bytes that every GPU gives a block without b
 KERNELS = [(name, index) for name, signatures in SIGNATURES.items() for index in range(len(signatures))]
 
 
-@pytest.fixture(scope="module", params=[(7, 5), (9, 0)], ids=["sm_75", "sm_90"])
+@pytest.fixture(scope="module", params=TARGETS.values(), ids=TARGETS)
 def target(request) -> tuple[int, int]:
     """The kind of GPU."""
     return request.param
@@ -39,9 +40,8 @@ def test_is_for_the_target(ptx, target):
 
 
 def test_shared_memory_fits_every_gpu(ptx):
-    found = [int(size) for size in re.findall(r"^[^/\n]*\.shared .*\.b8 \w+\[(\d+)\];", ptx, re.MULTILINE)]
-    assert sum(found) <= STATIC_SHARED_MEMORY
-    assert (sum(found) > 0) == ("bar.sync" in ptx)
+    assert shared_bytes(ptx) <= STATIC_SHARED_MEMORY
+    assert (shared_bytes(ptx) > 0) == ("bar.sync" in ptx)
 
 
 def test_computes_in_single_precision(ptx):
@@ -65,15 +65,7 @@ def test_no_atomics(ptx):
 
 def test_fits_the_registers(ptx, target):
     """Machine code for the target: a block that asks for more than 65,536 registers would not start at all."""
-    from cuda.bindings import nvjitlink
-
-    linker = nvjitlink.create(2, [f"-arch=sm_{target[0]}{target[1]}", "-verbose"])
-    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), "kernel")
-    nvjitlink.complete(linker)
-    log = bytearray(nvjitlink.get_info_log_size(linker))
-    nvjitlink.get_info_log(linker, log)
-    (registers,) = {int(count) for count in re.findall(r"[Uu]sed (\d+) registers", log.decode())}
-    spilled = [int(count) for count in re.findall(r"(\d+) bytes spill stores", log.decode())]
+    registers, spills = registers_and_spills(ptx, target)
     blocks = 2 if ".minnctapersm 2" in ptx else 1
     assert registers * tiles_cuda.THREADS * blocks <= 65536
-    assert len(spilled) == 1 and spilled[0] <= 16
+    assert spills <= 16

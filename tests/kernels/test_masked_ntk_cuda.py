@@ -4,14 +4,11 @@ Whole numbers, so that sums are exact in any order. A simulated thread takes abo
 samples than a tile has.
 """
 
-import os
 import re
-import subprocess
-import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from compiled import TARGETS, compiles, passed_in_the_simulator, registers_and_spills, shared_bytes
 from drawn_layers import assert_one_line_error
 from lttkernels import masked_ntk_cuda
 from lttkernels.masked_ntk import masked_ntk, reference_masked_ntk
@@ -25,10 +22,6 @@ if config.ENABLE_CUDASIM:
 
 runs = pytest.mark.skipif(not config.ENABLE_CUDASIM and not cuda.is_available(),
                           reason="no GPU here; test_in_the_simulator runs these in a simulator")  # fmt: skip
-compiles = pytest.mark.skipif(
-    config.ENABLE_CUDASIM or (find_spec("numba_cuda") is None and os.environ.get("LTT_REQUIRE_CUDA_COMPILER") != "1"),
-    reason="numba-cuda is not installed: .venv/bin/python -m pip install -e '.[cuda]'",
-)
 KINDS = pytest.mark.parametrize("kind", [np.float32, np.float64])
 COUNT, NAMES, DOUBLES, NONE = types.int64, types.uint32[::1], types.float64[::1], types.none
 SIGNATURES = {"live_kernel": [(types.boolean[::1], COUNT, NAMES, NAMES)]}  # what runs on a GPU is what is compiled
@@ -134,16 +127,10 @@ def test_wrong_arguments_are_named(rng):
 
 @pytest.mark.skipif(config.ENABLE_CUDASIM or cuda.is_available(), reason="this is the simulator, or a GPU")
 def test_in_the_simulator():
-    """In a process of its own: Numba chooses between GPU and simulator when it is imported."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    found = subprocess.run(command, env=environment | {"NUMBA_ENABLE_CUDASIM": "1"}, stdin=subprocess.DEVNULL,
-                           capture_output=True, text=True, check=False)  # fmt: skip
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert re.search(r"^15 passed", found.stdout, re.MULTILINE), found.stdout
+    assert passed_in_the_simulator(__file__) == 15
 
 
-@pytest.fixture(scope="module", params=[(7, 5), (9, 0)], ids=["sm_75", "sm_90"])
+@pytest.fixture(scope="module", params=TARGETS.values(), ids=TARGETS)
 def target(request) -> tuple[int, int]:
     """The kind of GPU."""
     return request.param
@@ -161,9 +148,8 @@ def ptx(request, target) -> tuple[str, str]:
 def test_compiles_for_the_target(ptx, target):
     name, text = ptx
     assert re.search(rf"^\.target sm_{target[0]}{target[1]}$", text, re.MULTILINE)
-    found = [int(size) for size in re.findall(r"^[^/\n]*\.shared .*\.b8 \w+\[(\d+)\];", text, re.MULTILINE)]
-    assert sum(found) <= STATIC_SHARED_MEMORY
-    assert (sum(found) > 0) == ("bar.sync" in text) == ("sums" in name or "live" in name)
+    assert shared_bytes(text) <= STATIC_SHARED_MEMORY
+    assert (shared_bytes(text) > 0) == ("bar.sync" in text) == ("sums" in name or "live" in name)
 
 
 @compiles
@@ -184,17 +170,9 @@ def test_knows_which_memory_it_reads(ptx):
 
 @compiles
 def test_fits_the_registers(ptx, target):
-    from cuda.bindings import nvjitlink
-
-    text = ptx[1]
-    linker = nvjitlink.create(2, [f"-arch=sm_{target[0]}{target[1]}", "-verbose"])
-    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, text.encode(), len(text), "kernel")
-    nvjitlink.complete(linker)
-    log = bytearray(nvjitlink.get_info_log_size(linker))
-    nvjitlink.get_info_log(linker, log)
-    registers = [int(count) for count in re.findall(r"[Uu]sed (\d+) registers", log.decode())]
-    assert max(registers) * masked_ntk_cuda.THREADS * 2 <= 65536  # two blocks at a time
-    assert all(int(count) == 0 for count in re.findall(r"(\d+) bytes spill stores", log.decode()))
+    registers, spills = registers_and_spills(ptx[1], target)
+    assert registers * masked_ntk_cuda.THREADS * 2 <= 65536  # two blocks at a time
+    assert spills == 0
 
 
 @pytest.mark.skipif(config.ENABLE_CUDASIM or not cuda.is_available(), reason="no GPU here")

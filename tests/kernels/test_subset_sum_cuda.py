@@ -3,14 +3,11 @@
 A simulated thread takes about a millisecond: few targets, and just more subsets than a block has threads.
 """
 
-import os
 import re
-import subprocess
-import sys
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from compiled import TARGETS, compiles, passed_in_the_simulator, registers_and_spills, shared_bytes
 from drawn_layers import assert_one_line_error
 from lttkernels import subset_sum_cuda
 from lttkernels.subset_sum import Subsets, best_subsets, reference_best_subset, subset_sums
@@ -24,10 +21,6 @@ if config.ENABLE_CUDASIM:
 
 runs = pytest.mark.skipif(not config.ENABLE_CUDASIM and not cuda.is_available(),
                           reason="no GPU here; test_in_the_simulator runs these in a simulator")  # fmt: skip
-compiles = pytest.mark.skipif(
-    config.ENABLE_CUDASIM or (find_spec("numba_cuda") is None and os.environ.get("LTT_REQUIRE_CUDA_COMPILER") != "1"),
-    reason="numba-cuda is not installed: .venv/bin/python -m pip install -e '.[cuda]'",
-)
 DOUBLES = types.float64[::1]
 OUT = (types.boolean[::1], DOUBLES, DOUBLES)
 SIGNATURES = {  # what runs on a GPU is what is compiled without one
@@ -125,16 +118,10 @@ def test_wrong_arguments_are_named(rng):
 
 @pytest.mark.skipif(config.ENABLE_CUDASIM or cuda.is_available(), reason="this is the simulator, or a GPU")
 def test_in_the_simulator():
-    """In a process of its own: Numba chooses between GPU and simulator when it is imported."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    found = subprocess.run(command, env=environment | {"NUMBA_ENABLE_CUDASIM": "1"}, stdin=subprocess.DEVNULL,
-                           capture_output=True, text=True, check=False)  # fmt: skip
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert re.search(r"^24 passed", found.stdout, re.MULTILINE), found.stdout
+    assert passed_in_the_simulator(__file__) == 24
 
 
-@pytest.fixture(scope="module", params=[(7, 5), (9, 0)], ids=["sm_75", "sm_90"])
+@pytest.fixture(scope="module", params=TARGETS.values(), ids=TARGETS)
 def target(request) -> tuple[int, int]:
     """The kind of GPU."""
     return request.param
@@ -150,8 +137,7 @@ def ptx(request, target) -> str:
 @compiles
 def test_compiles_for_the_target(ptx, target):
     assert re.search(rf"^\.target sm_{target[0]}{target[1]}$", ptx, re.MULTILINE)
-    found = [int(size) for size in re.findall(r"^[^/\n]*\.shared .*\.b8 \w+\[(\d+)\];", ptx, re.MULTILINE)]
-    assert 0 < sum(found) <= STATIC_SHARED_MEMORY
+    assert 0 < shared_bytes(ptx) <= STATIC_SHARED_MEMORY
 
 
 @compiles
@@ -171,16 +157,9 @@ def test_knows_which_memory_it_reads(ptx):
 
 @compiles
 def test_fits_the_registers(ptx, target):
-    from cuda.bindings import nvjitlink
-
-    linker = nvjitlink.create(2, [f"-arch=sm_{target[0]}{target[1]}", "-verbose"])
-    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), "kernel")
-    nvjitlink.complete(linker)
-    log = bytearray(nvjitlink.get_info_log_size(linker))
-    nvjitlink.get_info_log(linker, log)
-    (registers,) = {int(count) for count in re.findall(r"[Uu]sed (\d+) registers", log.decode())}
+    registers, spills = registers_and_spills(ptx, target)
     assert registers * subset_sum_cuda.THREADS * 3 <= 65536  # three blocks at a time
-    assert all(int(count) == 0 for count in re.findall(r"(\d+) bytes spill stores", log.decode()))
+    assert spills == 0
 
 
 @pytest.mark.skipif(config.ENABLE_CUDASIM or not cuda.is_available(), reason="no GPU here")
