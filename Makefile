@@ -58,6 +58,7 @@ bench: venv
 		--json kernels/recorded/$(MACHINE)/training.json
 	$(PY) -m lttkernels.bench subset_sum --threads 1 2 --rounds 7 --json kernels/recorded/$(MACHINE)/subset_sum.json
 	$(PY) -m lttkernels.bench masked_ntk --rounds 5 --json kernels/recorded/$(MACHINE)/masked_ntk.json
+	$(PY) -m lttkernels.bench grouped --threads 1 2 --rounds 21 --json kernels/recorded/$(MACHINE)/grouped.json
 
 slides: venv
 	@$(PY) tools/build_slides.py $(LAB)
