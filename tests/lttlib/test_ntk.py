@@ -263,13 +263,17 @@ def kernel_of_survivors(weights, x, masks):
 def test_methods_agree_with_torch_func(sizes, density):
     weights, masks = network(sizes, density)
     x = randn(6, sizes[0], seed=9)
-    for given_masks in (masks, [torch.rand(w.shape) < density for w in weights], [None] * len(weights)):
+    draw = torch.Generator().manual_seed(10)
+    drawn = [
+        torch.rand(w.shape, generator=draw) < density for w in weights
+    ]  # may cut the network in two: a kernel of 0
+    for given_masks in (masks, drawn, [None] * len(weights)):
         expected = kernel_of_survivors(weights, x, given_masks)
         scale = expected.abs().max()
         for method in ntk.METHODS:
             found = empirical_ntk(weights, x, given_masks, method=method)
             assert found.dtype == torch.float64 and found.shape == (6, 6)
-            assert (found - expected).abs().max() <= 1e-12 * scale, method
+            assert (found - expected).abs().max() <= 1e-12 * scale + 1e-15, method
     for method in ntk.METHODS:
         torch.testing.assert_close(empirical_ntk(weights, x, method=method), expected, rtol=1e-12, atol=1e-13)
 
