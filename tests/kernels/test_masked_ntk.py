@@ -182,8 +182,8 @@ def test_auto_takes_what_is_faster(rng, monkeypatch, n, density, method):
 
 def test_torch_memory_is_read_in_place_and_agrees_with_autograd(rng):
     torch = pytest.importorskip("torch")
-    first, second = torch.randn(7, 5, dtype=torch.float64), torch.randn(1, 7, dtype=torch.float64)
-    mask, x = torch.rand(7, 5) < 0.5, torch.randn(6, 5, dtype=torch.float64)
+    first, second, x = (torch.from_numpy(rng.standard_normal(shape)) for shape in ((7, 5), (1, 7), (6, 5)))
+    mask = torch.from_numpy(rng.random((7, 5)) < 0.5)
     masked = (first * mask).requires_grad_()
     rows = [torch.autograd.grad((second @ (masked @ one).relu()).sum(), masked)[0][mask] for one in x]
     wanted = torch.stack(rows) @ torch.stack(rows).T

@@ -11,6 +11,12 @@ settings.register_profile("lttlib", max_examples=25, derandomize=True, deadline=
 settings.load_profile("lttlib")
 
 
+@pytest.fixture(autouse=True)
+def global_generator():
+    """Who draws without a generator of its own draws the same each time."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     """A fresh generator, always the same."""
