@@ -138,9 +138,9 @@ def draw_spending_on_answers(
     are drawn in the order dense, mixture, dense. cascade: (operations, accuracies), both (thresholds,), means over seeds.
     """
     fig, ax = figure(3.2)
-    for (label, (x, y)), role in zip(points.items(), ("dense", "method", "dense"), strict=True):
+    looks = (("dense", "full"), ("method", "full"), ("dense", "none"))
+    for (label, (x, y)), (role, filled) in zip(points.items(), looks, strict=True):
         color, _, marker = ROLES[role]
-        filled = "none" if role == "dense" and label == list(points)[-1] else "full"
         ax.plot(x, y, ".", color=color, markersize=3, alpha=0.6)
         ax.plot(np.mean(x), np.mean(y), marker, color=color, markersize=6.5, fillstyle=filled, label=label)
     color, dash, _ = ROLES["dynamic"]

@@ -11,6 +11,7 @@ DROPPED = -1
 
 @numba.njit(nogil=True, cache=True)
 def range_of(places):
+    """The least and the largest entry; 0 and 0 if there is none."""
     low, high = np.int64(0), np.int64(0)
     for i in range(places.size):
         low = min(low, np.int64(places[i])) if i else np.int64(places[i])
@@ -48,6 +49,7 @@ def place(chosen, following, order, inverse):
 
 @numba.njit(nogil=True, cache=True)
 def permute_rows(first, last, x, order, k, gates, out):
+    """out[row] = x[order[row] // k], times the gate of the pair unless gates is empty."""
     for row in range(first, last):
         pair = np.uint32(order[row])
         token = pair // np.uint32(k)
@@ -62,6 +64,7 @@ def permute_rows(first, last, x, order, k, gates, out):
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract"})
 def unpermute_rows(first, last, y_sorted, inverse, gates, out):
+    """out[token] = sum over slots of gate * y_sorted[inverse[token, slot]]; all gates are 1 if gates is empty."""
     slots, one = inverse.shape[1], np.float32(1)
     for token in range(first, last):
         out[token] = np.float32(0)
@@ -75,6 +78,7 @@ def unpermute_rows(first, last, y_sorted, inverse, gates, out):
 
 @numba.njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def dots(first, last, grad, y_sorted, inverse, out):
+    """out[token, slot] = grad[token] times y_sorted[inverse[token, slot]] as vectors."""
     for token in range(first, last):
         for slot in range(inverse.shape[1]):
             total, row = np.float32(0), inverse[token, slot]

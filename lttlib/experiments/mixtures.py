@@ -33,6 +33,7 @@ from lttlib.training import SGD, train
 DATA: Mapping[str, Callable[[], Data]] = {"digits": digits, "disguised digits": disguised_digits}
 EXPERTS, HIDDEN, STEPS, WATCHED_EVERY = 4, 8, 1500, 25
 BALANCES = (0.0, 0.01, 0.1, 1.0)
+BALANCED = {f"top-1, b = {balance:g}": balance for balance in BALANCES}
 DENSE = {"dense, same active": HIDDEN, "dense, same total": EXPERTS * HIDDEN}
 ROUTERS: Mapping[str, Callable[[int, torch.Generator], nn.Module]] = {  # arms beside top-1 with its balance weights
     "frozen random": lambda features, draw: RandomRouter(features, EXPERTS, 1, generator=draw),
@@ -48,7 +49,7 @@ TOLD = "told the disguise"
 def arms(data: str) -> list[str]:
     """The arms on one data set. Only of disguised images can a router be told the disguise."""
     require_choice(data, DATA, "data")
-    everywhere = [*DENSE, *(f"top-1, b = {balance:g}" for balance in BALANCES), *ROUTERS]
+    everywhere = [*DENSE, *BALANCED, *ROUTERS]
     return everywhere + ([TOLD] if data == "disguised digits" else [])
 
 
@@ -90,23 +91,18 @@ def _row(data: Data, arm: str, seed: int) -> dict:
 
 def mixture(data: Data, arm: str, seed: int) -> tuple[nn.Module, float]:
     """A fresh mixture and the weight of its balance loss. Experts are drawn alike in all arms of a seed."""
-    draw = partial(generator, seed)
+    draw = generator(seed)
     if arm == TOLD:
         return ToldMixture(data.features, data.classes, seed), 0.0
-    if arm in ROUTERS:
-        router = ROUTERS[arm](data.features, draw())
-        options = {"capacity_factor": 1.0} if arm == "expert choice" else {}
-        balance = 0.0 if arm in ("frozen random", "expert choice") else ROUTER_BALANCE
+    if arm in BALANCED:
+        router, balance = TopKRouter(data.features, EXPERTS, 1, generator=draw), BALANCED[arm]
     else:
-        router, options, balance = (
-            TopKRouter(data.features, EXPERTS, 1, generator=draw()),
-            {},
-            float(arm.split("= ")[1]),
-        )
+        router = ROUTERS[arm](data.features, draw)
+        balance = 0.0 if arm in ("frozen random", "expert choice") else ROUTER_BALANCE
+    options = {"capacity_factor": 1.0} if arm == "expert choice" else {}
     hidden = HIDDEN // router.k if hasattr(router, "k") else HIDDEN  # two of four: half as large, the same active size
-    return mixture_mlp(
-        data.features, hidden, data.classes, router, generator=generator(seed + 1000), **options
-    ), balance
+    draw_experts = generator(seed + 1000)
+    return mixture_mlp(data.features, hidden, data.classes, router, generator=draw_experts, **options), balance
 
 
 class ToldMixture(nn.Module):

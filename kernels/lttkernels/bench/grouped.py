@@ -16,6 +16,7 @@ from lttkernels.activations import activate
 from lttkernels.bench.timing import interleaved, quartiles
 from lttkernels.threads import set_threads
 from lttlib.grouped_experts import grouped_experts
+from lttlib.moe.routing import Dispatch, queue
 
 LOADS = ("balanced", "half on one expert")
 CAPACITY = 1.25  # of the padded and the one-hot form, times an equal share
@@ -50,18 +51,15 @@ class Mixture:
         """w1, b1, w2, b2."""
         return self.w1, self.b1, self.w2, self.b2
 
-    def within_capacity(self) -> torch.Tensor:
-        """chosen, with -1 for what finds its expert full, in the order of tokens and slots."""
-        places = -(-int(CAPACITY * self.chosen.numel()) // self.sizes.experts)
-        flat = self.chosen.flatten()
-        rank = (F.one_hot(flat, self.sizes.experts).cumsum(0) - 1).gather(1, flat[:, None])[:, 0]
-        return flat.masked_fill(rank >= places, -1).view_as(self.chosen)
+    def within_capacity(self) -> Dispatch:
+        """Who finds a place where experts have CAPACITY times an equal share, in the order of tokens and slots."""
+        return queue(self.chosen, self.gates, self.sizes.experts, capacity_factor=CAPACITY, priority="token")
 
-    def expected(self, chosen: torch.Tensor) -> torch.Tensor:
-        """The answer (T, d) in float64, every expert asked about every token."""
+    def expected(self, gates: torch.Tensor) -> torch.Tensor:
+        """The answer (T, d) in float64, every expert asked about every token. gates: (T, k), 0 for what is dropped."""
         answer = torch.zeros(self.x.shape, dtype=torch.float64)
         for expert, (w1, b1, w2, b2) in enumerate(zip(*(part.double() for part in self.experts), strict=True)):
-            gate = (self.gates * (chosen == expert)).sum(1, dtype=torch.float64)
+            gate = (gates * (self.chosen == expert)).sum(1, dtype=torch.float64)
             answer += gate[:, None] * (F.gelu(self.x.double() @ w1 + b1) @ w2 + b2)
         return answer
 
@@ -80,11 +78,7 @@ def grouped_rows(load: str, threads: int, *, sizes: Sizes | None = None, rounds:
     torch.set_num_threads(threads)
     set_threads(threads)
     mixture, rows = Mixture(load, sizes or Sizes()), []
-    kept = {name: 1.0 for name in forward_calls(mixture)}
-    dropped = mixture.within_capacity()
-    for name in kept:
-        if "capacity" in name:
-            kept[name] = float((dropped >= 0).double().mean())
+    within = float(mixture.within_capacity().kept.double().mean())
     for way, calls in (("forward", forward_calls(mixture)), ("forward and backward", training_calls(mixture))):
         if way == "forward":
             validate(calls, mixture)
@@ -92,7 +86,7 @@ def grouped_rows(load: str, threads: int, *, sizes: Sizes | None = None, rounds:
         dense = min(np.median(seconds[name]) for name in DENSE if name in seconds)
         for name, taken in seconds.items():
             spread = quartiles(taken)
-            fraction = kept.get(name, 1.0) * dense / spread["median_s"]
+            fraction = (within if "capacity" in name else 1.0) * dense / spread["median_s"]
             rows.append({"implementation": name, "load": load, "pass": way, **asdict(mixture.sizes), "threads": threads,
                          "device": "cpu", **spread, "dense_fraction": float(fraction)})  # fmt: skip
     return rows
@@ -100,7 +94,7 @@ def grouped_rows(load: str, threads: int, *, sizes: Sizes | None = None, rounds:
 
 def validate(calls: dict[str, Callable], mixture: Mixture) -> None:
     """Every mixture against float64, and the dense ones against each other; raises AssertionError naming who disagrees."""
-    every, within = mixture.expected(mixture.chosen), mixture.expected(mixture.within_capacity())
+    every, within = mixture.expected(mixture.gates), mixture.expected(mixture.within_capacity().gates)
     dense = calls[DENSE[1]]().clone()
     for name, call in calls.items():
         expected = dense if name in DENSE else within if "capacity" in name else every
@@ -151,13 +145,10 @@ def sorted_loop(x, chosen, gates, w1, b1, w2, b2) -> torch.Tensor:
 
 
 def _places(mixture: Mixture) -> tuple[torch.Tensor, int]:
-    """(T, k) place e * C + rank of each pair, E * C for what is dropped, and C."""
-    chosen, experts = mixture.within_capacity(), mixture.sizes.experts
-    places = -(-int(CAPACITY * chosen.numel()) // experts)
-    flat = chosen.flatten()
-    rank = (F.one_hot(flat.clamp(0), experts) * (flat >= 0)[:, None]).cumsum(0) - 1
-    found = flat * places + rank.gather(1, flat.clamp(0)[:, None])[:, 0]
-    return torch.where(flat >= 0, found, experts * places).view_as(chosen), places
+    """(T, k) place e * C + position of each pair, E * C for what is dropped, and C."""
+    found = mixture.within_capacity()
+    at = found.chosen * found.capacity + found.positions
+    return at.masked_fill(~found.kept, found.experts * found.capacity), found.capacity
 
 
 def padded_bmm(mixture: Mixture) -> torch.Tensor:
