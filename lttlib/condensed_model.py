@@ -66,8 +66,7 @@ class CondensedModel(nn.Module):
     def _each_sample(self, x: np.ndarray) -> np.ndarray | None:
         """One sample after the other through the network; None if a number on the way is not finite."""
         if self._chain is None:
-            rows = [layer.rows for layer in self._layers]
-            self._chain = make_chain([layer.lookup for layer in self._layers], rows, self._biases)
+            self._chain = make_chain([layer.lookup for layer in self._layers], self._biases)
         logits = np.empty((len(x), self.shapes[-1][0]), np.float32)
         finite = [multiply_chain(self._chain, sample, answers) for sample, answers in zip(x, logits, strict=True)]
         return logits if all(finite) else None

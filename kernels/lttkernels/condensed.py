@@ -83,7 +83,7 @@ class Condensed:
     def lookup(self):
         """Pattern and values as the kernel for one sample wants them."""
         flat = (self.indices.reshape(-1), self.values.reshape(-1))
-        return make_lookup(self._pattern["indptr"], *flat, (len(self.rows), self.shape[1]))
+        return make_lookup(self._pattern["indptr"], *flat, (len(self.rows), self.shape[1]), rows=self.rows)
 
 
 def condense(weight: np.ndarray, mask: np.ndarray) -> Condensed:
@@ -142,7 +142,7 @@ def _each_sample(x, condensed: Condensed, bias, transposed: bool, out) -> None:
     if transposed:
         answers[...] = bias
     for i in range(len(samples)):
-        if not multiply_vector(condensed.lookup, samples[i], condensed.rows, bias, answers[i]):
+        if not multiply_vector(condensed.lookup, samples[i], bias, answers[i]):
             _plain(condensed.values, condensed.indices, condensed.rows, samples[i], bias, answers[i])
     if transposed:
         out[...] = answers.T

@@ -1,11 +1,13 @@
 """A sparse matrix times one vector, below the gather limit: slots for the regular part, gathers for the rest.
 
-Reading x at an index costs a gather, about .2 ns an entry, whatever else the loop does. But 32 neighboring inputs fit in
-two registers, and a permutation of registers looks 16 of them up at once, in a quarter of the time. So each row gets
-`slots` places in every 32 inputs, filled from its entries or left at 0, and only entries beyond those are gathered.
-An N:M pattern is the case without a rest; slots = 0 is the plain gather.
+Reading x at an index costs a gather, whatever else the loop does. But 32 neighboring inputs fit in two registers, and a
+permutation of registers looks 16 of them up at once, in a fraction of the time. So each row gets `slots` places in every
+32 inputs, filled from its entries or left at 0, and only entries beyond those are gathered. An N:M pattern is the case
+without a rest; slots = 0 is the plain gather.
 
-Rows go in groups of 16, lane by lane, so that 16 rows are summed without ever adding lanes.
+Rows go in groups of 16, lane by lane, so that 16 rows are summed without ever adding lanes. A group gathers as often as
+the row with the longest rest, so rows with like rests go together. Where a slot's input stands in its block takes
+five bits, and six slots share a word: what must be read is nearly the values alone.
 """
 
 import math
@@ -25,7 +27,9 @@ from lttkernels.simd import (
     load_indices,
     lookup,
     pointer,
+    prefetch,
     put,
+    shifted,
     splat,
     store,
     zeros,
@@ -34,40 +38,51 @@ from lttkernels.threads import get_threads
 
 BLOCK = 32
 GROUP = 16
-SLOTS_PER_GATHER = 2  # measured: a gather takes the time of two slots or a little more
+OFFSET_BITS = 5
+SLOTS_PER_WORD = 32 // OFFSET_BITS
+SLOTS_PER_GATHER = 3  # measured: a gather takes the time of three slots, their share of reading included
+AHEAD = 512  # floats, 2 KB: a loop that asks so far ahead does not wait for the second-level cache
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Rows in groups of 16. values, offsets: (groups, blocks, slots, 16); rest_values, rest_indices: (any, 16).
+    """Rows in groups of 16. values: (groups, blocks, slots, 16). rest_values, rest_indices: (any, 16).
 
+    words: (groups, blocks, words, 16) uint32, for each lane the offsets of up to six slots, the first in the lowest bits.
     Empty places hold value 0; an empty place of the rest points to an input after the last, which the kernel keeps 0.
-    rest_start: (groups + 1,) where each group's rest begins.
+    rest_start: (groups + 1,) where each group's rest begins. rows: (rows,) uint32, lane after lane, where a lane's
+    answer goes.
     """
 
     shape: tuple[int, int]
     values: np.ndarray
-    offsets: np.ndarray
+    words: np.ndarray
     rest_values: np.ndarray
     rest_indices: np.ndarray
     rest_start: np.ndarray
+    rows: np.ndarray
 
 
-def make_lookup(indptr, indices, values, shape: tuple[int, int], slots: int | None = None) -> Lookup:
-    """Pack the matrix whose row r has its entries at indptr[r]:indptr[r + 1]; slots None chooses the fastest."""
-    columns = shape[1]
-    indptr = indptr.astype(np.int64)
+def make_lookup(indptr, indices, values, shape: tuple[int, int], slots: int | None = None, rows=None) -> Lookup:
+    """Pack the matrix whose row r has its entries at indptr[r]:indptr[r + 1]; slots None chooses the fastest.
+
+    rows: (rows,) uint32, the place of the answer to which row r leads; None for r itself.
+    """
+    columns, count = shape[1], indptr.size - 1
+    blocks, indptr = -(-columns // BLOCK), indptr.astype(np.int64)
     if slots is None:
-        slots = _best_slots(indptr, indices, columns) if HAS_AVX512 else 0
-    blocks = -(-columns // BLOCK)
+        slots = _best_slots(indptr, indices, blocks) if HAS_AVX512 else 0
     overflow = _overflow(indptr, indices, blocks, slots)
-    rest_start = np.concatenate([[0], np.cumsum(overflow)]).astype(np.uint64)
-    packed = _aligned_zeros((len(overflow), blocks, slots, GROUP))
-    offsets = np.zeros(packed.shape, np.uint8)
+    order = np.argsort(overflow, kind="stable")
+    rest_start = np.concatenate([[0], np.cumsum(_longest(overflow[order]))])
+    groups = rest_start.size - 1
+    packed = _aligned_zeros((groups, blocks, slots, GROUP))
+    words = _aligned_zeros((groups, blocks, -(-slots // SLOTS_PER_WORD), GROUP)).view(np.uint32)
     rest_values = _aligned_zeros((int(rest_start[-1]), GROUP))
     rest_indices = np.full(rest_values.shape, blocks * BLOCK, index_type(blocks * BLOCK + 1))
-    _fill(indptr, indices, values, packed, offsets, rest_values, rest_indices, rest_start.astype(np.int64))
-    return Lookup(shape, packed, offsets, rest_values, rest_indices, rest_start)
+    _fill(indptr, indices, values, order, packed, words, rest_values, rest_indices, rest_start)
+    rows = (np.arange(count) if rows is None else rows)[order].astype(np.uint32)
+    return Lookup(shape, packed, words, rest_values, rest_indices, rest_start.astype(np.uint64), rows)
 
 
 def _aligned_zeros(shape: tuple) -> np.ndarray:
@@ -76,11 +91,18 @@ def _aligned_zeros(shape: tuple) -> np.ndarray:
     return zeros
 
 
-def _best_slots(indptr, indices, columns: int) -> int:
+def _longest(overflow: np.ndarray) -> np.ndarray:
+    """The largest of each 16 numbers, which stand in increasing order."""
+    ends = np.minimum(np.arange(GROUP, overflow.size + GROUP, GROUP), overflow.size)
+    return overflow[ends - 1]
+
+
+def _best_slots(indptr, indices, blocks: int) -> int:
     """The number of slots with the least work, counted in slots."""
-    blocks, groups = -(-columns // BLOCK), max(1, -(-(indptr.size - 1) // GROUP))
+    groups = max(1, -(-(indptr.size - 1) // GROUP))
     work = [
-        blocks * slots + SLOTS_PER_GATHER * _overflow(indptr, indices, blocks, slots).sum() / groups
+        blocks * slots
+        + SLOTS_PER_GATHER * _longest(np.sort(_overflow(indptr, indices, blocks, slots))).sum() / groups
         for slots in range(BLOCK // 2)
     ]
     return int(np.argmin(work))
@@ -88,34 +110,32 @@ def _best_slots(indptr, indices, columns: int) -> int:
 
 @numba.njit(cache=True)
 def _overflow(indptr, indices, blocks, slots):
-    """For each group, the most entries that any of its rows has beyond the slots."""
-    rows = indptr.size - 1
-    most = np.zeros((rows + GROUP - 1) // GROUP, np.int64)
+    """For each row, how many entries find no slot."""
+    found = np.zeros(indptr.size - 1, np.int64)
     filled = np.zeros(blocks, np.int64)
-    for row in range(rows):
+    for row in range(found.size):
         filled[:] = 0
-        over = 0
         for entry in range(indptr[row], indptr[row + 1]):
             block = indices[entry] // BLOCK
             filled[block] += 1
-            over += filled[block] > slots
-        most[row // GROUP] = max(most[row // GROUP], over)
-    return most
+            found[row] += filled[block] > slots
+    return found
 
 
 @numba.njit(cache=True)
-def _fill(indptr, indices, values, packed, offsets, rest_values, rest_indices, rest_start):
+def _fill(indptr, indices, values, order, packed, words, rest_values, rest_indices, rest_start):
     slots = packed.shape[2]
     filled = np.zeros(packed.shape[1], np.int64)
-    for row in range(indptr.size - 1):
+    for place in range(order.size):
         filled[:] = 0
-        group, lane = row // GROUP, row % GROUP
+        row, group, lane = order[place], place // GROUP, place % GROUP
         rest = rest_start[group]
         for entry in range(indptr[row], indptr[row + 1]):
-            block = indices[entry] // BLOCK
-            if filled[block] < slots:
-                packed[group, block, filled[block], lane] = values[entry]
-                offsets[group, block, filled[block], lane] = indices[entry] % BLOCK
+            block, slot = indices[entry] // BLOCK, filled[indices[entry] // BLOCK]
+            if slot < slots:
+                packed[group, block, slot, lane] = values[entry]
+                offset = np.uint32(indices[entry] % BLOCK) << np.uint32(slot % SLOTS_PER_WORD * OFFSET_BITS)
+                words[group, block, slot // SLOTS_PER_WORD, lane] |= offset
                 filled[block] += 1
             else:
                 rest_values[rest, lane] = values[entry]
@@ -124,35 +144,43 @@ def _fill(indptr, indices, values, packed, offsets, rest_values, rest_indices, r
 
 
 @numba.njit(nogil=True, cache=True)
-def _multiply(first, last, values, offsets, rest_values, rest_indices, rest_start, x, sums, rows, bias, out):
+def _multiply(first, last, values, words, rest_values, rest_indices, rest_start, rows, x, sums, bias, out):
     _, blocks, slots, _ = values.shape
-    values_at, offsets_at, x_at, sums_at = pointer(values), pointer(offsets), pointer(x), pointer(sums)
+    values_at, words_at, x_at, sums_at = pointer(values), pointer(words), pointer(x), pointer(sums)
     rest_values_at, rest_indices_at = pointer(rest_values), pointer(rest_indices)
     start_at, rows_at, bias_at, out_at = pointer(rest_start), pointer(rows), pointer(bias), pointer(out)
+    per_block = (slots + SLOTS_PER_WORD - 1) // SLOTS_PER_WORD
     for group in range(first, last):
         # Two sums take turns: an addition waits four cycles for the one before it.
-        regular, rest, waiting, rest_waiting = zeros(16), zeros(16), zeros(16), zeros(16)
-        at = group * blocks * slots * GROUP
+        even, odd, rest, rest_waiting = zeros(16), zeros(16), zeros(16), zeros(16)
+        at, word_at = group * blocks * slots * GROUP, group * blocks * per_block * GROUP
         for block in range(blocks * (slots > 0)):
             low, high = load(x_at, block * BLOCK, 16), load(x_at, block * BLOCK + 16, 16)
-            for _ in range(slots):
-                found = lookup(low, high, load_indices(offsets_at, at, 16))
-                waiting, regular = regular, fma(load(values_at, at, 16), found, waiting)
-                at += GROUP
+            left = slots
+            while left > 0:
+                word = load_indices(words_at, word_at, 16)
+                prefetch(words_at, word_at + AHEAD // 4)
+                for _ in range(min(left, SLOTS_PER_WORD) // 2):
+                    prefetch(values_at, at + AHEAD)
+                    prefetch(values_at, at + AHEAD + GROUP)
+                    even = fma(load(values_at, at, 16), lookup(low, high, word), even)
+                    odd = fma(load(values_at, at + GROUP, 16), lookup(low, high, shifted(word, 5)), odd)
+                    word = shifted(word, 10)
+                    at += 2 * GROUP
+                if left < SLOTS_PER_WORD and left % 2:
+                    prefetch(values_at, at + AHEAD)
+                    even = fma(load(values_at, at, 16), lookup(low, high, word), even)
+                    at += GROUP
+                word_at += GROUP
+                left -= SLOTS_PER_WORD
         for place in range(element(start_at, group), element(start_at, group + 1)):
             found = gather(x_at, load_indices(rest_indices_at, place * GROUP, 16))
             rest_waiting, rest = rest, fma(load(rest_values_at, place * GROUP, 16), found, rest_waiting)
         one, here = splat(np.float32(1), 16), group * GROUP
-        regular = fma(one, fma(one, regular, waiting), fma(one, rest, rest_waiting))
-        row = element(rows_at, here)
-        lanes = min(GROUP, rows.size - here)
-        if lanes == GROUP and element(rows_at, here + GROUP - 1) - row == GROUP - 1:
-            store(out_at, row, fma(one, load(bias_at, row, 16), regular))
-        else:
-            store(sums_at, 0, regular)
-            for lane in range(lanes):
-                row = element(rows_at, here + lane)
-                put(out_at, row, element(sums_at, lane) + element(bias_at, row))
+        store(sums_at, 0, fma(one, fma(one, even, odd), fma(one, rest, rest_waiting)))
+        for lane in range(min(GROUP, rows.size - here)):
+            row = element(rows_at, here + lane)
+            put(out_at, row, element(sums_at, lane) + element(bias_at, row))
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
@@ -167,35 +195,34 @@ def _pad(x, relu, padded):
 
 
 @numba.njit(nogil=True, cache=True)
-def _serial(values, offsets, rest_values, rest_indices, rest_start, x, padded, sums, rows, bias, out):
+def _serial(values, words, rest_values, rest_indices, rest_start, rows, x, padded, sums, bias, out):
     finite = _pad(x, False, padded)
     if finite:
-        _multiply(
-            0, values.shape[0], values, offsets, rest_values, rest_indices, rest_start, padded, sums, rows, bias, out
-        )
+        groups = values.shape[0]
+        _multiply(0, groups, values, words, rest_values, rest_indices, rest_start, rows, padded, sums, bias, out)
     return finite
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _parallel(threads, values, offsets, rest_values, rest_indices, rest_start, x, padded, sums, rows, bias, out):
+def _parallel(threads, values, words, rest_values, rest_indices, rest_start, rows, x, padded, sums, bias, out):
     groups = values.shape[0]
     finite = _pad(x, False, padded)
     for thread in numba.prange(threads * finite):
         first, last = groups * thread // threads, groups * (thread + 1) // threads
-        _multiply(first, last, values, offsets, rest_values, rest_indices, rest_start, padded, sums[thread * GROUP :],
-                  rows, bias, out)  # fmt: skip
+        _multiply(first, last, values, words, rest_values, rest_indices, rest_start, rows, padded,
+                  sums[thread * GROUP :], bias, out)  # fmt: skip
     return finite
 
 
-def multiply_vector(packed: Lookup, x, rows, bias, out) -> bool:
+def multiply_vector(packed: Lookup, x, bias, out) -> bool:
     """Write the product with x (columns,) to out[rows] and add bias there; False, and nothing done, if x is not finite.
 
-    0 times infinity is no 0: with such an x the empty places would count. rows: (rows,) uint32. bias, out: (features,).
+    0 times infinity is no 0: with such an x the empty places would count. bias, out: (features,).
     """
     threads = get_threads()
     width = (packed.values.shape[1] + 1) * BLOCK
     room = scratch("vector", width + threads * GROUP)
-    what = (packed.values, packed.offsets, packed.rest_values, packed.rest_indices, packed.rest_start, x)
+    what = (packed.values, packed.words, packed.rest_values, packed.rest_indices, packed.rest_start, packed.rows, x)
     if threads > 1:
-        return _parallel(threads, *what, room[:width], room[width:], rows, bias, out)
-    return _serial(*what, room[:width], room[width:], rows, bias, out)
+        return _parallel(threads, *what, room[:width], room[width:], bias, out)
+    return _serial(*what, room[:width], room[width:], bias, out)

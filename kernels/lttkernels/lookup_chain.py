@@ -21,14 +21,14 @@ from lttkernels.threads import get_threads
 
 @dataclass(frozen=True)
 class LookupChain:
-    """Layers one after another. plan: (layers, 9) int64, for each its blocks, slots, groups, rows and outputs, and where
-    its values (and offsets), its rest, its rows and its biases begin. The other arrays: those of the layers, flat.
+    """Layers one after another. plan: (layers, 10) int64, for each its blocks, slots, groups, rows and outputs, and where
+    its values, its words, its rest, its rows and its biases begin. The other arrays: those of the layers, flat.
     """
 
     inputs: int
     plan: np.ndarray
     values: np.ndarray
-    offsets: np.ndarray
+    words: np.ndarray
     rest_values: np.ndarray
     rest_indices: np.ndarray
     rest_start: np.ndarray
@@ -38,7 +38,7 @@ class LookupChain:
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """All of them, as the kernels take them."""
-        return (self.plan, self.values, self.offsets, self.rest_values, self.rest_indices, self.rest_start, self.rows,
+        return (self.plan, self.values, self.words, self.rest_values, self.rest_indices, self.rest_start, self.rows,
                 self.bias)  # fmt: skip
 
     @cached_property
@@ -47,23 +47,24 @@ class LookupChain:
         return (int(self.plan[:, 0].max()) + 1) * BLOCK, int(self.plan[:, 4].max()), int(self.plan[-1, 4])
 
 
-def make_chain(layers: Sequence[Lookup], rows: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> LookupChain:
-    """layers: from first to last. rows: which outputs each computes, (rows,) uint32; biases: (outputs,) float32."""
-    plan, begin = [], np.zeros(4, np.int64)
-    for layer, names, bias in zip(layers, rows, biases, strict=True):
+def make_chain(layers: Sequence[Lookup], biases: Sequence[np.ndarray]) -> LookupChain:
+    """layers: from first to last. biases: (outputs,) float32, of all outputs of each."""
+    plan, begin = [], np.zeros(5, np.int64)
+    for layer, bias in zip(layers, biases, strict=True):
         groups, blocks, slots, _ = layer.values.shape
-        plan.append([blocks, slots, groups, len(names), len(bias), *begin])
-        begin += [layer.values.size, layer.rest_values.size, len(names), len(bias)]
-    values = _aligned_zeros((sum(layer.values.size for layer in layers),))
-    rest_values = _aligned_zeros((sum(layer.rest_values.size for layer in layers),))
-    np.concatenate([layer.values.reshape(-1) for layer in layers], out=values)
-    np.concatenate([layer.rest_values.reshape(-1) for layer in layers], out=rest_values)
-    flat = [
-        np.concatenate([getattr(layer, name).reshape(-1) for layer in layers]) for name in ("offsets", "rest_indices")
-    ]
-    starts = np.concatenate([layer.rest_start for layer in layers])
-    return LookupChain(layers[0].shape[1], np.array(plan, np.int64), values, flat[0], rest_values, flat[1], starts, np.concatenate(rows),
-                       np.concatenate(biases))  # fmt: skip
+        plan.append([blocks, slots, groups, len(layer.rows), len(bias), *begin])
+        begin += [layer.values.size, layer.words.size, layer.rest_values.size, len(layer.rows), len(bias)]
+    aligned = {}
+    for name in ("values", "words", "rest_values"):
+        parts = [getattr(layer, name).reshape(-1) for layer in layers]
+        aligned[name] = _aligned_zeros((sum(part.size for part in parts),)).view(parts[0].dtype)
+        np.concatenate(parts, out=aligned[name])
+    rest_indices, starts, rows = (
+        np.concatenate([getattr(layer, name).reshape(-1) for layer in layers])
+        for name in ("rest_indices", "rest_start", "rows")
+    )
+    return LookupChain(inputs=layers[0].shape[1], plan=np.array(plan, np.int64), **aligned, rest_indices=rest_indices,
+                       rest_start=starts, rows=rows, bias=np.concatenate(biases))  # fmt: skip
 
 
 def multiply_chain(chain: LookupChain, x, out) -> bool:
@@ -81,9 +82,9 @@ def multiply_chain(chain: LookupChain, x, out) -> bool:
 
 
 @numba.njit(nogil=True, cache=True)
-def _prepare(plan, i, values, offsets, rest_values, rest_indices, rest_start, rows, bias, x, padded, answers, out):
+def _prepare(plan, i, values, words, rest_values, rest_indices, rest_start, rows, bias, x, padded, answers, out):
     """Layer i: whether its input is finite, and what _multiply takes."""
-    blocks, slots, groups, count, features, at, rest, row, offset = plan[i]
+    blocks, slots, groups, count, features, at, word_at, rest, row, offset = plan[i]
     finite = _pad(x if i == 0 else answers[: plan[i - 1, 4]], i > 0, padded[: (blocks + 1) * BLOCK])
     target = (out if i + 1 == len(plan) else answers)[:features]
     own_bias, own_rows = bias[offset : offset + features], rows[row : row + count]
@@ -91,13 +92,14 @@ def _prepare(plan, i, values, offsets, rest_values, rest_indices, rest_start, ro
         target[:] = own_bias
     own = values[at : at + groups * blocks * slots * GROUP].reshape(groups, blocks, slots, GROUP)
     start = rest_start[np.sum(plan[:i, 2]) + i :]
-    return finite, (own, offsets[at:], rest_values[rest:], rest_indices[rest:], start), (own_rows, own_bias, target)
+    packed = (own, words[word_at:], rest_values[rest:], rest_indices[rest:], start, own_rows)
+    return finite, packed, (own_bias, target)
 
 
 @numba.njit(nogil=True, cache=True)
-def _serial(plan, values, offsets, rest_values, rest_indices, rest_start, rows, bias, x, padded, answers, sums, out):
+def _serial(plan, values, words, rest_values, rest_indices, rest_start, rows, bias, x, padded, answers, sums, out):
     for i in range(len(plan)):
-        finite, packed, ends = _prepare(plan, i, values, offsets, rest_values, rest_indices, rest_start, rows, bias, x,
+        finite, packed, ends = _prepare(plan, i, values, words, rest_values, rest_indices, rest_start, rows, bias, x,
                                         padded, answers, out)  # fmt: skip
         if not finite:
             return False
@@ -107,10 +109,10 @@ def _serial(plan, values, offsets, rest_values, rest_indices, rest_start, rows, 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
 def _parallel(
-    threads, plan, values, offsets, rest_values, rest_indices, rest_start, rows, bias, x, padded, answers, sums, out
+    threads, plan, values, words, rest_values, rest_indices, rest_start, rows, bias, x, padded, answers, sums, out
 ):
     for i in range(len(plan)):
-        finite, packed, ends = _prepare(plan, i, values, offsets, rest_values, rest_indices, rest_start, rows, bias, x,
+        finite, packed, ends = _prepare(plan, i, values, words, rest_values, rest_indices, rest_start, rows, bias, x,
                                         padded, answers, out)  # fmt: skip
         if not finite:
             return False

@@ -119,7 +119,7 @@ def nm_linear(x, nm: NM, bias=None, *, transposed: bool = False, out=None):
         samples = np.ascontiguousarray(x.T) if transposed else x
         answers = np.empty((batch, nm.shape[0]), np.float32) if transposed else out
         for b in range(batch):
-            if not multiply_vector(nm.lookup, samples[b], nm.rows, bias, answers[b]):
+            if not multiply_vector(nm.lookup, samples[b], bias, answers[b]):
                 _plain(nm.values, nm.offsets, nm.m, samples[b], bias, answers[b])
         if transposed:
             out[...] = answers.T

@@ -110,6 +110,32 @@ def load_indices(typing, array, position, lanes):
     return vector(array, types.intp, lanes), codegen
 
 
+@intrinsic(prefer_literal=True)
+def shifted(typing, indices, bits):
+    """Every index moved right by so many bits, zeros coming in from the left."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.lshr(arguments[0], ir.Constant(arguments[0].type, [bits.literal_value] * indices.lanes))
+
+    return indices(indices, bits), codegen
+
+
+@intrinsic
+def prefetch(typing, array, position):
+    """Ask for the cache line at a flat position, which may lie past the end: asking reads nothing."""
+
+    def codegen(context, builder, signature, arguments):
+        address = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [address, INT32, INT32, INT32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (address,), kind)
+        there = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), address)
+        reading, all_caches, data = INT32(0), INT32(3), INT32(1)
+        builder.call(function, [there, reading, all_caches, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 @intrinsic
 def fma(typing, a, b, total):
     """a * b + total, lane by lane, rounded once."""
@@ -148,7 +174,10 @@ def gather(typing, array, indices):
 
 @intrinsic
 def lookup(typing, low, high, indices):
-    """For indices 0 to 31: low's lane, or from 16 on high's. A gather that never leaves the registers."""
+    """For indices 0 to 31: low's lane, or from 16 on high's. A gather that never leaves the registers.
+
+    The lowest five bits of an index count, the others may hold anything.
+    """
 
     def codegen(context, builder, signature, arguments):
         low_value, high_value, index = arguments
@@ -160,7 +189,7 @@ def lookup(typing, low, high, indices):
         table = builder.shuffle_vector(low_value, high_value, ir.Constant(ir.VectorType(INT32, 32), list(range(32))))
         found = ir.Constant(wide, ir.Undefined)
         for lane in range(16):
-            place = builder.extract_element(index, INT32(lane))
+            place = builder.and_(builder.extract_element(index, INT32(lane)), INT32(31))
             found = builder.insert_element(found, builder.extract_element(table, place), INT32(lane))
         return found
 

@@ -29,7 +29,7 @@ def network(draw, sizes):
 
 
 def chain_of(layers, biases):
-    return make_chain([layer.lookup for layer in layers], [layer.rows for layer in layers], biases)
+    return make_chain([layer.lookup for layer in layers], biases)
 
 
 @few

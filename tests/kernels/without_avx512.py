@@ -38,11 +38,11 @@ def main() -> None:
     weight, mask = whole_numbers(rng, (40, 300)), rng.random((40, 300)) < 0.2
     x, rows, bias = whole_numbers(rng, 300), np.arange(40, dtype=np.uint32), whole_numbers(rng, 40)
     indptr, indices = rows_of(mask)
-    for slots, expected in ((None, 0), (2, 2)):  # by itself it chooses no slots
-        packed = lookup.make_lookup(indptr, indices, weight[mask], weight.shape, slots)
+    for slots, expected in ((None, 0), (2, 2), (9, 9)):  # by itself it chooses no slots
+        packed = lookup.make_lookup(indptr, indices, weight[mask], weight.shape, slots, rows)
         assert packed.values.shape[2] == expected
         found = np.empty(40, np.float32)
-        assert lookup.multiply_vector(packed, x, rows, bias, found)
+        assert lookup.multiply_vector(packed, x, bias, found)
         np.testing.assert_array_equal(found, np.where(mask, weight, 0) @ x + bias)
     assert TiledPattern(indptr, indices, weight.shape).tiles(WIDTHS[0]).source.size == mask.sum()
 

@@ -91,7 +91,7 @@ def cpu_implementations(weight: np.ndarray, mask: np.ndarray, x: np.ndarray) -> 
         found["condensed, gathers only"] = Implementation(_gathers_only(condensed, x[0]), False, **cost)
         packed = condensed.lookup
         places = packed.values.size + packed.rest_values.size
-        cost = {"bytes": 5 * packed.values.size + (4 + packed.rest_indices.itemsize) * packed.rest_values.size + activations,
+        cost = {"bytes": 4 * (packed.values.size + packed.words.size) + (4 + packed.rest_indices.itemsize) * packed.rest_values.size + activations,
                 "flops": 2 * places, "gathers": packed.rest_values.size, "lookups": packed.values.size}  # fmt: skip
     found["condensed"] = Implementation(lambda: condensed_linear(x, condensed), False, **cost)
     found["condensed, transposed"] = Implementation(
@@ -111,12 +111,12 @@ def narrow_csr(dense: torch.Tensor) -> torch.Tensor:
 def _gathers_only(condensed, x):
     flat = (condensed.indices.reshape(-1), condensed.values.reshape(-1))
     indptr = np.arange(len(condensed.rows) + 1) * condensed.fan_in
-    packed = make_lookup(indptr, *flat, (len(condensed.rows), condensed.shape[1]), slots=0)
+    packed = make_lookup(indptr, *flat, (len(condensed.rows), condensed.shape[1]), slots=0, rows=condensed.rows)
     bias = np.zeros(condensed.shape[0], np.float32)
 
     def call():
         out = np.empty(condensed.shape[0], np.float32)
-        multiply_vector(packed, x, condensed.rows, bias, out)
+        multiply_vector(packed, x, bias, out)
         return out[None]
 
     return call
