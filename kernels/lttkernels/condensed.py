@@ -14,6 +14,7 @@ import numpy as np
 from lttkernels import condensed_cuda
 from lttkernels.arguments import FLOAT, index_type, require, require_array, require_finite, require_indices
 from lttkernels.dots import dot_products
+from lttkernels.layouts import linear_arguments
 from lttkernels.lookup import make_lookup, multiply_vector
 from lttkernels.tiles import TiledMatrix, TiledPattern, multiply
 
@@ -48,7 +49,6 @@ class Condensed:
         require(n == 0 or self.rows[-1] < features, "rows", self.rows, f"entries below {features}", "check shape")
         require_finite(self.values, "values")
         self._pattern["indptr"] = np.arange(n + 1) * k
-        self._pattern["no bias"] = np.zeros(features, np.float32)
 
     @property
     def fan_in(self) -> int:
@@ -113,21 +113,8 @@ def condensed_linear(x, condensed: Condensed, bias=None, *, transposed: bool = F
     """
     if condensed_cuda.is_cuda_array(x):
         return condensed_cuda.linear(x, condensed, bias, transposed, out)
-    features, inputs = condensed.shape
-    require_array(x, "x", dtype=FLOAT, shape=(inputs, None) if transposed else (None, inputs),
-                  remedy="transposed=True is for (in, batch)")  # fmt: skip
-    batch = x.shape[1] if transposed else x.shape[0]
-    shape = (features, batch) if transposed else (batch, features)
-    if bias is None:
-        bias = condensed._pattern["no bias"]
-    else:
-        require_array(bias, "bias", dtype=FLOAT, shape=(features,))
-    if out is None:
-        out = np.empty(shape, np.float32)
-    else:
-        require_array(out, "out", dtype=FLOAT, shape=shape)
-        require(out.flags.writeable, "out", "a read-only array", "one to write to", "leave it away, or copy it")
-    if len(condensed.rows) < features:
+    batch, bias, out = linear_arguments(x, condensed.shape, bias, transposed, out)
+    if len(condensed.rows) < condensed.shape[0]:
         out[...] = bias[:, None] if transposed else bias
     if 0 < batch < BATCH_OF_PANELS:
         _each_sample(x, condensed, bias, transposed, out)

@@ -66,7 +66,7 @@ class Lookup:
 def make_lookup(indptr, indices, values, shape: tuple[int, int], slots: int | None = None, rows=None) -> Lookup:
     """Pack the matrix whose row r has its entries at indptr[r]:indptr[r + 1]; slots None chooses the fastest.
 
-    rows: (rows,) uint32, the place of the answer to which row r leads; None for r itself.
+    rows: (rows,) uint32, increasing, where the answer of row r goes; None for r itself.
     """
     columns, count = shape[1], indptr.size - 1
     blocks, indptr = -(-columns // BLOCK), indptr.astype(np.int64)
@@ -74,7 +74,10 @@ def make_lookup(indptr, indices, values, shape: tuple[int, int], slots: int | No
         slots = _best_slots(indptr, indices, blocks) if HAS_AVX512 else 0
     overflow = _overflow(indptr, indices, blocks, slots)
     order = np.argsort(overflow, kind="stable")
-    rest_start = np.concatenate([[0], np.cumsum(_longest(overflow[order]))])
+    whole = count // GROUP * GROUP
+    order[:whole].reshape(-1, GROUP).sort(axis=1)  # side by side in memory where they can be
+    order[whole:].sort()
+    rest_start = np.concatenate([[0], np.cumsum(_longest(np.sort(overflow)))])
     groups = rest_start.size - 1
     packed = _aligned_zeros((groups, blocks, slots, GROUP))
     words = _aligned_zeros((groups, blocks, -(-slots // SLOTS_PER_WORD), GROUP)).view(np.uint32)
@@ -101,8 +104,7 @@ def _best_slots(indptr, indices, blocks: int) -> int:
     """The number of slots with the least work, counted in slots."""
     groups = max(1, -(-(indptr.size - 1) // GROUP))
     work = [
-        blocks * slots
-        + SLOTS_PER_GATHER * _longest(np.sort(_overflow(indptr, indices, blocks, slots))).sum() / groups
+        blocks * slots + SLOTS_PER_GATHER * _longest(np.sort(_overflow(indptr, indices, blocks, slots))).sum() / groups
         for slots in range(BLOCK // 2)
     ]
     return int(np.argmin(work))
@@ -144,9 +146,9 @@ def _fill(indptr, indices, values, order, packed, words, rest_values, rest_indic
 
 
 @numba.njit(nogil=True, cache=True)
-def _multiply(first, last, values, words, rest_values, rest_indices, rest_start, rows, x, sums, bias, out):
+def _multiply(first, last, values, words, rest_values, rest_indices, rest_start, rows, x, room, bias, out):
     _, blocks, slots, _ = values.shape
-    values_at, words_at, x_at, sums_at = pointer(values), pointer(words), pointer(x), pointer(sums)
+    values_at, words_at, x_at, room_at = pointer(values), pointer(words), pointer(x), pointer(room)
     rest_values_at, rest_indices_at = pointer(rest_values), pointer(rest_indices)
     start_at, rows_at, bias_at, out_at = pointer(rest_start), pointer(rows), pointer(bias), pointer(out)
     per_block = (slots + SLOTS_PER_WORD - 1) // SLOTS_PER_WORD
@@ -177,10 +179,15 @@ def _multiply(first, last, values, words, rest_values, rest_indices, rest_start,
             found = gather(x_at, load_indices(rest_indices_at, place * GROUP, 16))
             rest_waiting, rest = rest, fma(load(rest_values_at, place * GROUP, 16), found, rest_waiting)
         one, here = splat(np.float32(1), 16), group * GROUP
-        store(sums_at, 0, fma(one, fma(one, even, odd), fma(one, rest, rest_waiting)))
-        for lane in range(min(GROUP, rows.size - here)):
-            row = element(rows_at, here + lane)
-            put(out_at, row, element(sums_at, lane) + element(bias_at, row))
+        sums = fma(one, fma(one, even, odd), fma(one, rest, rest_waiting))
+        row, lanes = element(rows_at, here), min(GROUP, rows.size - here)
+        if lanes == GROUP and element(rows_at, here + GROUP - 1) - row == GROUP - 1:
+            store(out_at, row, fma(one, load(bias_at, row, 16), sums))
+        else:
+            store(room_at, 0, sums)
+            for lane in range(lanes):
+                row = element(rows_at, here + lane)
+                put(out_at, row, element(room_at, lane) + element(bias_at, row))
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc"})

@@ -110,6 +110,30 @@ def load_indices(typing, array, position, lanes):
     return vector(array, types.intp, lanes), codegen
 
 
+@intrinsic
+def load_four(typing, array, position):
+    """Four uint16 of array in one read, as uint64: for `nth`."""
+
+    def codegen(context, builder, signature, arguments):
+        wide = ir.IntType(64)
+        first = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), wide.as_pointer())
+        return builder.load(first, align=2)
+
+    return types.uint64(array, types.intp), codegen
+
+
+@intrinsic(prefer_literal=True)
+def nth(typing, four, n):
+    """The n-th, from 0, of four uint16 that were read at once, as int64."""
+
+    def codegen(context, builder, signature, arguments):
+        wide = arguments[0].type
+        moved = builder.lshr(arguments[0], ir.Constant(wide, 16 * n.literal_value))
+        return builder.and_(moved, ir.Constant(wide, 0xFFFF))
+
+    return types.int64(four, n), codegen
+
+
 @intrinsic(prefer_literal=True)
 def shifted(typing, indices, bits):
     """Every index moved right by so many bits, zeros coming in from the left."""

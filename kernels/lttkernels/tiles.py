@@ -3,11 +3,12 @@
     out[r, :] = sum over the entries of row r of value * x[column, :]
 
 x comes in panels: 8, 16 or 32 columns of the batch side by side, so that one entry multiplies one or two registers.
-What limits the loop is reading x. Three decisions keep it fast:
+What limits the loop is reading x. Four decisions keep it fast:
 
 - A tile of x of 32 KB, for example 256 inputs x 32 columns x 4 bytes, stays in the first-level cache while rows pass over
   it. Very sparse rows get wider tiles: entering a tile for two entries would cost more than it saves.
 - Rows come in blocks of 128 whose sums stay in cache too; blocks and panels are what threads share out.
+- A block meets all panels that fit in the second-level cache together before the next block's entries are read.
 - In each tile a block's rows are visited in the order of their number of entries there, so that the processor
   guesses the end of the inner loop right.
 """
@@ -19,12 +20,13 @@ import numpy as np
 
 from lttkernels.memory import scratch
 from lttkernels.panels import pack, panels_of, write_columns, write_rows
-from lttkernels.simd import element, fma, gather, load, load_indices, pointer, put, splat, store, zeros
+from lttkernels.simd import element, fma, gather, load, load_four, load_indices, nth, pointer, put, splat, store, zeros
 from lttkernels.threads import get_threads
 
 TILE_BYTES = 32 * 1024
 ENTRIES_PER_TILE = 16
 BLOCK_ROWS = 128
+PANELS_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -133,51 +135,72 @@ def _cut(indptr, indices, rows, columns, width):
     return order, start, column, source
 
 
-def _single(lanes):
-    """sums[row] += the row's entries times x, one register wide; two sums hide the latency of each other."""
+def _one_register(lanes):
+    """sums[row] += the row's entries times x, one register wide; four sums hide the latency of each other."""
+
+    @numba.njit(inline="always")
+    def add_four(values, column, entry, x, x_at, a, b, c, d):
+        four = load_four(column, entry)
+        a = fma(splat(element(values, entry), lanes), load(x, x_at + nth(four, 0) * lanes, lanes), a)
+        b = fma(splat(element(values, entry + 1), lanes), load(x, x_at + nth(four, 1) * lanes, lanes), b)
+        c = fma(splat(element(values, entry + 2), lanes), load(x, x_at + nth(four, 2) * lanes, lanes), c)
+        d = fma(splat(element(values, entry + 3), lanes), load(x, x_at + nth(four, 3) * lanes, lanes), d)
+        return a, b, c, d
 
     @numba.njit(inline="always")
     def add_row(values, column, first, last, x, x_at, sums, at):
-        a, b = load(sums, at, lanes), zeros(lanes)
-        entry = first
-        while entry + 1 < last:
-            near, far = x_at + element(column, entry) * lanes, x_at + element(column, entry + 1) * lanes
-            a = fma(splat(element(values, entry), lanes), load(x, near, lanes), a)
-            b = fma(splat(element(values, entry + 1), lanes), load(x, far, lanes), b)
-            entry += 2
-        if entry < last:
-            a = fma(splat(element(values, entry), lanes), load(x, x_at + element(column, entry) * lanes, lanes), a)
-        store(sums, at, fma(b, splat(np.float32(1), lanes), a))
+        a, b, c, d = load(sums, at, lanes), zeros(lanes), zeros(lanes), zeros(lanes)
+        entry, one = first, splat(np.float32(1), lanes)
+        while entry + 7 < last:
+            a, b, c, d = add_four(values, column, entry, x, x_at, a, b, c, d)
+            a, b, c, d = add_four(values, column, entry + 4, x, x_at, a, b, c, d)
+            entry += 8
+        if entry + 3 < last:
+            a, b, c, d = add_four(values, column, entry, x, x_at, a, b, c, d)
+            entry += 4
+        while entry < last:
+            a, b = (
+                b,
+                fma(splat(element(values, entry), lanes), load(x, x_at + element(column, entry) * lanes, lanes), a),
+            )
+            entry += 1
+        store(sums, at, fma(fma(a, one, b), one, fma(c, one, d)))
 
     return add_row
 
 
 @numba.njit(inline="always")
-def _double(values, column, first, last, x, x_at, sums, at):
-    """As _single, two registers of 16 wide."""
+def _add_32(values, column, first, last, x, x_at, sums, at):
+    """Two registers wide: two pairs of sums."""
     a, b, c, d = load(sums, at, 16), load(sums, at + 16, 16), zeros(16), zeros(16)
-    entry = first
-    while entry + 1 < last:
+    entry, one = first, splat(np.float32(1), 16)
+    while entry + 3 < last:
+        four = load_four(column, entry)
+        value, near = splat(element(values, entry), 16), x_at + nth(four, 0) * 32
+        a, b = fma(value, load(x, near, 16), a), fma(value, load(x, near + 16, 16), b)
+        value, near = splat(element(values, entry + 1), 16), x_at + nth(four, 1) * 32
+        c, d = fma(value, load(x, near, 16), c), fma(value, load(x, near + 16, 16), d)
+        value, near = splat(element(values, entry + 2), 16), x_at + nth(four, 2) * 32
+        a, b = fma(value, load(x, near, 16), a), fma(value, load(x, near + 16, 16), b)
+        value, near = splat(element(values, entry + 3), 16), x_at + nth(four, 3) * 32
+        c, d = fma(value, load(x, near, 16), c), fma(value, load(x, near + 16, 16), d)
+        entry += 4
+    while entry < last:
         value, near = splat(element(values, entry), 16), x_at + element(column, entry) * 32
         a, b = fma(value, load(x, near, 16), a), fma(value, load(x, near + 16, 16), b)
-        value, far = splat(element(values, entry + 1), 16), x_at + element(column, entry + 1) * 32
-        c, d = fma(value, load(x, far, 16), c), fma(value, load(x, far + 16, 16), d)
-        entry += 2
-    if entry < last:
-        value, near = splat(element(values, entry), 16), x_at + element(column, entry) * 32
-        a, b = fma(value, load(x, near, 16), a), fma(value, load(x, near + 16, 16), b)
-    one = splat(np.float32(1), 16)
-    store(sums, at, fma(c, one, a))
-    store(sums, at + 16, fma(d, one, b))
+        entry += 1
+    store(sums, at, fma(a, one, c))
+    store(sums, at + 16, fma(b, one, d))
 
 
-_add_8, _add_16 = _single(8), _single(16)
+_add_8, _add_16 = _one_register(8), _one_register(16)
 
 
 @numba.njit(nogil=True, cache=True)
 def _serial(
     first,
     last,
+    panels,
     width,
     order,
     start,
@@ -203,8 +226,11 @@ def _serial(
     order_at, start_at, column_at = pointer(order), pointer(start), pointer(column)
     values_at, x_pointer, sums_at = pointer(values), pointer(x), pointer(sums)
     rows_at, bias_at, out_at = pointer(rows), pointer(bias), pointer(out)
+    together = max(1, PANELS_BYTES // (4 * width * max(1, columns)))
     for task in range(first, last):
-        panel, block = task // blocks, task % blocks
+        panel0 = task // (blocks * together) * together
+        here = min(together, panels - panel0)
+        block, panel = (task - panel0 * blocks) // here, panel0 + (task - panel0 * blocks) % here
         height = min(BLOCK_ROWS, rows.size - block * BLOCK_ROWS)
         sums[: height * width] = 0
         for tile in range(tiles):
@@ -214,7 +240,7 @@ def _serial(
                 at = np.int64(element(order_at, place + i)) * width
                 entry, end = element(start_at, place + i), element(start_at, place + i + 1)
                 if width == 32:
-                    _double(values_at, column_at, entry, end, x_pointer, x_at, sums_at, at)
+                    _add_32(values_at, column_at, entry, end, x_pointer, x_at, sums_at, at)
                 elif width == 16:
                     _add_16(values_at, column_at, entry, end, x_pointer, x_at, sums_at, at)
                 else:
@@ -231,6 +257,7 @@ def _serial(
 def _parallel(
     threads,
     tasks,
+    panels,
     width,
     order,
     start,
@@ -249,8 +276,8 @@ def _parallel(
 ):
     for thread in numba.prange(threads):
         first, last = tasks * thread // threads, tasks * (thread + 1) // threads
-        _serial(first, last, width, order, start, column, values, x, columns, tile_width, sums[thread], out, rows, bias,
-                batch, column0, by_row)  # fmt: skip
+        _serial(first, last, panels, width, order, start, column, values, x, columns, tile_width, sums[thread], out, rows,
+                bias, batch, column0, by_row)  # fmt: skip
 
 
 def multiply(matrix: TiledMatrix, x, rows, bias, out, *, by_row: bool) -> None:
@@ -271,6 +298,6 @@ def multiply(matrix: TiledMatrix, x, rows, bias, out, *, by_row: bool) -> None:
         rest = (out.reshape(-1), rows, bias, batch, column0, by_row)
         what = (tiles.order, tiles.start, tiles.column, matrix.ordered_values(tiles), packed, columns, tiles.width)
         if workers > 1:
-            _parallel(workers, tasks, width, *what, sums, *rest)
+            _parallel(workers, tasks, panels, width, *what, sums, *rest)
         elif tasks:
-            _serial(0, tasks, width, *what, sums[0], *rest)
+            _serial(0, tasks, panels, width, *what, sums[0], *rest)
