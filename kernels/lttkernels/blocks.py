@@ -194,7 +194,7 @@ def _quad(lanes):
     return multiply
 
 
-_quad_8, _quad_16, _quad_32 = _quad(4), _quad(8), _quad(16)
+_quad_8, _quad_16, _quad_32, _quad_64 = _quad(4), _quad(8), _quad(16), _quad(32)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -215,8 +215,10 @@ def _panels(
                 _quad_8(start, end, values_at, row, whole, columns_at, block_width, x_pointer, x_at, inputs, sums)
             elif width == 16:
                 _quad_16(start, end, values_at, row, whole, columns_at, block_width, x_pointer, x_at, inputs, sums)
-            else:
+            elif width == 32:
                 _quad_32(start, end, values_at, row, whole, columns_at, block_width, x_pointer, x_at, inputs, sums)
+            else:
+                _quad_64(start, end, values_at, row, whole, columns_at, block_width, x_pointer, x_at, inputs, sums)
         here = column0 + panel * width
         shape = (block_row * height, tall, width, min(width, batch - here))
         if by_row:

@@ -153,8 +153,10 @@ def condensed_grad_values(x, grad_out, condensed: Condensed, *, transposed: bool
     require_array(x, "x", dtype=FLOAT, shape=(inputs, None) if transposed else (None, inputs))
     batch = x.shape[1] if transposed else x.shape[0]
     require_array(grad_out, "grad_out", dtype=FLOAT, shape=(features, batch) if transposed else (batch, features))
-    out = np.zeros(condensed.values.shape, np.float32)
-    if out.size and batch:
+    if not batch:
+        return np.zeros(condensed.values.shape, np.float32)
+    out = np.empty(condensed.values.shape, np.float32)
+    if out.size:
         dot_products(condensed.indices, condensed.rows, grad_out, x, out, by_row=transposed)
     return out
 

@@ -19,7 +19,8 @@ from lttkernels.arguments import FLOAT, index_type, require, require_array, requ
 from lttkernels.dots import WIDTH as PANEL
 from lttkernels.dots import dot_rows
 from lttkernels.memory import scratch
-from lttkernels.simd import element, fma, gated, gather, load, load_indices, pointer, put, splat, store, total, zeros
+from lttkernels.reorder import reorder
+from lttkernels.simd import element, fma, gated, load, pointer, put, splat, store, total, zeros
 from lttkernels.threads import get_threads
 
 PLAIN, RELU, GATED = 0, 1, 2  # what happens to the sums before they are written
@@ -108,7 +109,7 @@ def panels_grad_input(pattern: PanelPattern, values, grad, out, *, gate=None) ->
     indptr, readers, order = pattern.transposed
     permuted = scratch("permuted values", order.size)
     mode, gate = (PLAIN, out) if gate is None else (GATED, gate)
-    _permuted(values.reshape(-1), order, permuted)
+    reorder(values.reshape(-1), order, permuted)
     _shared(indptr, readers, permuted, pattern.every, pattern.none, grad, out, mode, gate)
 
 
@@ -133,31 +134,6 @@ def _require(pattern, values, first, first_features, first_name, second, second_
     shape = (first.shape[0], second_features, PANEL)
     require_array(second, second_name, dtype=FLOAT, shape=shape, remedy="as many panels as the other has")
     return first.shape[0]
-
-
-def _permuted(values, order, out) -> None:
-    """Write values[order] to out."""
-    threads = get_threads()
-    if threads > 1:
-        _permute_parallel(threads, values, order, out)
-    else:
-        _permute(0, order.size, values, order, out)
-
-
-@numba.njit(nogil=True, cache=True)
-def _permute(first, last, values, order, out):
-    values_at, order_at, out_at = pointer(values), pointer(order), pointer(out)
-    whole = first + (last - first) // 16 * 16
-    for i in range(first, whole, 16):
-        store(out_at, i, gather(values_at, load_indices(order_at, i, 16)))
-    for i in range(whole, last):
-        put(out_at, i, element(values_at, element(order_at, i)))
-
-
-@numba.njit(nogil=True, cache=True, parallel=True)
-def _permute_parallel(threads, values, order, out):
-    for thread in numba.prange(threads):
-        _permute(order.size * thread // threads, order.size * (thread + 1) // threads, values, order, out)
 
 
 @numba.njit(nogil=True, cache=True)

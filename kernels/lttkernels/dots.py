@@ -10,38 +10,38 @@ import numba
 import numpy as np
 
 from lttkernels.panels import pack
-from lttkernels.simd import element, fma, fold, load, pointer, put, splat, store, total, zeros
+from lttkernels.simd import element, fma, fold, load, pointer, put, settled, splat, store, total, zeros
 from lttkernels.threads import get_threads
 
 WIDTH = 64
 
 
 @numba.njit(inline="always")
-def _dot(grad, x, indices, at):
-    near = element(indices, at) * WIDTH
-    two = fma(grad[1], load(x, near + 16, 16), fma(grad[0], load(x, near, 16), zeros(16)))
-    return fma(grad[3], load(x, near + 48, 16), fma(grad[2], load(x, near + 32, 16), two))
+def _dot(grad, x, indices, at, nothing):
+    near = settled(x, element(indices, at) * WIDTH, nothing)
+    two = fma(grad[1], load(near, 16, 16), fma(grad[0], load(near, 0, 16), zeros(16)))
+    return fma(grad[3], load(near, 48, 16), fma(grad[2], load(near, 32, 16), two))
 
 
 @numba.njit(inline="always")
-def _two(grad, x, indices, at):
-    return fold(_dot(grad, x, indices, at), _dot(grad, x, indices, at + 1), 1)
+def _two(grad, x, indices, at, nothing):
+    return fold(_dot(grad, x, indices, at, nothing), _dot(grad, x, indices, at + 1, nothing), 1)
 
 
 @numba.njit(inline="always")
-def _four(grad, x, indices, at):
-    return fold(_two(grad, x, indices, at), _two(grad, x, indices, at + 2), 2)
+def _four(grad, x, indices, at, nothing):
+    return fold(_two(grad, x, indices, at, nothing), _two(grad, x, indices, at + 2, nothing), 2)
 
 
 @numba.njit(inline="always")
-def _eight(grad, x, indices, at):
-    return fold(_four(grad, x, indices, at), _four(grad, x, indices, at + 4), 4)
+def _eight(grad, x, indices, at, nothing):
+    return fold(_four(grad, x, indices, at, nothing), _four(grad, x, indices, at + 4, nothing), 4)
 
 
 @numba.njit(nogil=True, cache=True)
 def _rows(first, last, indices, fan_in, rows, grad, features, x, inputs, panels, out):
     indices_at, rows_at, grad_at, out_at = pointer(indices), pointer(rows), pointer(grad), pointer(out)
-    one = splat(np.float32(1), 16)
+    one, nothing = splat(np.float32(1), 16), panels >> 62
     for r in range(first, last):
         out[r * fan_in : (r + 1) * fan_in] = 0
     for panel in range(panels):
@@ -55,10 +55,12 @@ def _rows(first, last, indices, fan_in, rows, grad, features, x, inputs, panels,
                 load(grad_at, at + 48, 16),
             )
             for s in range(r * fan_in, r * fan_in + fan_in // 16 * 16, 16):
-                sums = fold(_eight(held, here, indices_at, s), _eight(held, here, indices_at, s + 8), 8)
+                sums = fold(
+                    _eight(held, here, indices_at, s, nothing), _eight(held, here, indices_at, s + 8, nothing), 8
+                )
                 store(out_at, s, fma(one, load(out_at, s, 16), sums))
             for s in range(r * fan_in + fan_in // 16 * 16, (r + 1) * fan_in):
-                put(out_at, s, element(out_at, s) + total(_dot(held, here, indices_at, s)))
+                put(out_at, s, element(out_at, s) + total(_dot(held, here, indices_at, s, nothing)))
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)

@@ -5,12 +5,13 @@ import numpy as np
 
 from lttkernels.memory import scratch
 from lttkernels.simd import element, fma, load, pointer, put, splat, store
+from lttkernels.threads import get_threads
 
-WIDTHS = (8, 16, 32)
+WIDTHS = (8, 16, 32, 64)
 
 
 def panels_of(batch: int) -> list[tuple[int, int, int]]:
-    """How a batch is cut: (first column, panels, width), all of width 32 and then one that holds the rest."""
+    """How a batch is cut: (first column, panels, width), all of width 64 and then one that holds the rest."""
     whole, rest = divmod(batch, WIDTHS[-1])
     cut = [(0, whole, WIDTHS[-1])] if whole else []
     return cut + ([(batch - rest, 1, min(w for w in WIDTHS if w >= rest))] if rest else [])
@@ -18,42 +19,55 @@ def panels_of(batch: int) -> list[tuple[int, int, int]]:
 
 def pack(x: np.ndarray, features: int, cut: tuple[int, int, int], by_row: bool, name: str = "panels") -> np.ndarray:
     """x, (features, batch) if by_row else (batch, features), as panels (panels, features, width), flat and aligned."""
-    column0, panels, width = cut
-    packed = scratch(name, panels * features * width)
-    _pack(x.reshape(-1), features, x.size // max(features, 1), column0, panels, width, by_row, packed)
+    packed = scratch(name, cut[1] * features * cut[2])
+    pack_into(packed, x, features, cut, by_row, features)
     return packed
 
 
+def pack_into(
+    packed: np.ndarray, x: np.ndarray, features: int, cut: tuple[int, int, int], by_row: bool, room: int
+) -> None:
+    """As pack, into memory with `room` features for each panel; what is beyond the features stays as it was."""
+    what = (x.reshape(-1), features, x.size // max(features, 1), *cut, by_row, room, packed)
+    if get_threads() > 1:
+        _pack_parallel(get_threads(), *what)
+    else:
+        _pack(0, features, *what)
+
+
 @numba.njit(nogil=True, cache=True)
-def _pack(x, features, batch, column0, panels, width, by_row, packed):
-    """Panels of x, (panels, features, width): features by row (features, batch) or by column; 0 past the batch."""
+def _pack(first, last, x, features, batch, column0, panels, width, by_row, room, packed):
+    """Features first to last of x to panels (panels, room, width), 0 past the batch."""
     x_at, packed_at = pointer(x), pointer(packed)
     for panel in range(panels):
         here = column0 + panel * width
         wide = min(width, batch - here)
         if wide < width:
-            packed[panel * features * width : (panel + 1) * features * width] = 0
-        for feature0 in range(0, features, 16):
-            feature1 = min(feature0 + 16, features)
-            at = (panel * features + feature0) * width
+            packed[(panel * room + first) * width : (panel * room + last) * width] = 0
+        for feature0 in range(first, last, 16):
+            feature1 = min(feature0 + 16, last)
+            at = (panel * room + feature0) * width
             if not by_row:
                 for j in range(wide):
                     for feature in range(feature0, feature1):
-                        put(
-                            packed_at,
-                            at + (feature - feature0) * width + j,
-                            element(x_at, (here + j) * features + feature),
-                        )
+                        number = element(x_at, (here + j) * features + feature)
+                        put(packed_at, at + (feature - feature0) * width + j, number)
             elif wide % 8 == 0:
                 for feature in range(feature0, feature1):
+                    near = feature * batch + here
                     for j in range(0, wide, 8):
-                        store(
-                            packed_at, at + (feature - feature0) * width + j, load(x_at, feature * batch + here + j, 8)
-                        )
+                        store(packed_at, at + (feature - feature0) * width + j, load(x_at, near + j, 8))
             else:
                 for feature in range(feature0, feature1):
                     for j in range(wide):
                         put(packed_at, at + (feature - feature0) * width + j, element(x_at, feature * batch + here + j))
+
+
+@numba.njit(nogil=True, cache=True, parallel=True)
+def _pack_parallel(threads, x, features, batch, column0, panels, width, by_row, room, packed):
+    for thread in numba.prange(threads):
+        first, last = features * thread // threads, features * (thread + 1) // threads
+        _pack(first, last, x, features, batch, column0, panels, width, by_row, room, packed)
 
 
 @numba.njit

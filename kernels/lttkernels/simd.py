@@ -47,6 +47,46 @@ def pointer(typing, array):
     return types.CPointer(array.dtype)(array), codegen
 
 
+@intrinsic
+def moved(typing, array, position):
+    """The address of array's element at a flat position."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return array(array, types.intp), codegen
+
+
+@intrinsic
+def inside(typing, array, offset):
+    """The address `offset` bytes into array, which starts at a multiple of a power of two above any offset.
+
+    Then base and offset have no bit in common, "or" adds them, and the sum stands in a register. A plain sum would be
+    left to each read, which takes two steps instead of one on processors of this kind.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        wide = ir.IntType(64)
+        joined = builder.or_(builder.ptrtoint(arguments[0], wide), arguments[1])
+        return builder.inttoptr(joined, arguments[0].type)
+
+    return array(array, types.intp), codegen
+
+
+@intrinsic
+def settled(typing, array, position, nothing):
+    """As moved, for several reads at known distances: as `inside`, it stands in a register before the first of them.
+
+    nothing: a 0 that the compiler cannot foresee.
+    """
+
+    def codegen(context, builder, signature, arguments):
+        there = builder.ptrtoint(builder.gep(arguments[0], [arguments[1]]), ir.IntType(64))
+        return builder.inttoptr(builder.or_(there, arguments[2]), arguments[0].type)
+
+    return array(array, types.intp, types.intp), codegen
+
+
 @intrinsic(prefer_literal=True)
 def zeros(typing, lanes):
     """lanes zeros."""

@@ -25,7 +25,7 @@ class Fuzz:
     def __init__(self):
         self.side = "end"
         for module in (tiles, panels, lookup, blocks):  # scratch too, and full of what must not be used
-            module.scratch = lambda name, count: self.guard(np.full(count, np.nan, np.float32))
+            module.scratch = lambda name, count, align=64: self.guard(np.full(count, np.nan, np.float32))
         lookup.aligned_empty = blocks.aligned_empty = lambda count: self.guard(np.empty(count, np.float32))
 
     def guard(self, value):

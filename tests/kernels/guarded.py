@@ -10,16 +10,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 PROT_NONE = 0
 
 
+BORDER = 2**16  # borders are multiples of this: an array in tiles of a power of two bytes begins at a multiple of them
+
+
 def guarded(array: np.ndarray, side: str) -> np.ndarray:
     """A copy of array that ends right before a forbidden page (side "end") or begins right after one ("start")."""
     page = mmap.PAGESIZE
-    room = -(-max(array.nbytes, 1) // page) * page
-    memory = mmap.mmap(-1, room + page)
+    memory = mmap.mmap(-1, 2 * BORDER + array.nbytes + page)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    forbidden = ctypes.c_void_p(address + (room if side == "end" else 0))
+    border = -(-(address + (array.nbytes if side == "end" else page)) // BORDER) * BORDER
+    forbidden = ctypes.c_void_p(border if side == "end" else border - page)
     if _libc.mprotect(forbidden, ctypes.c_size_t(page), PROT_NONE):
         raise OSError(ctypes.get_errno(), "mprotect")
-    copy = np.ndarray(array.shape, array.dtype, memory, room - array.nbytes if side == "end" else page)
+    start = border - array.nbytes if side == "end" else border
+    copy = np.ndarray(array.shape, array.dtype, memory, start - address)
     copy[...] = array
     return copy
 

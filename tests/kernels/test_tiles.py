@@ -6,7 +6,7 @@ from drawn_layers import BATCHES, few, layers, rows_of, uneven, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
 from lttkernels.memory import scratch
-from lttkernels.panels import WIDTHS, pack, panels_of
+from lttkernels.panels import WIDTHS, pack, pack_into, panels_of
 from lttkernels.threads import set_threads
 from lttkernels.tiles import BLOCK_ROWS, TiledMatrix, TiledPattern, Tiles, multiply
 
@@ -20,9 +20,9 @@ from lttkernels.tiles import BLOCK_ROWS, TiledMatrix, TiledPattern, Tiles, multi
         (9, [(0, 1, 16)]),
         (17, [(0, 1, 32)]),
         (32, [(0, 1, 32)]),
-        (33, [(0, 1, 32), (32, 1, 8)]),
-        (76, [(0, 2, 32), (64, 1, 16)]),
-        (128, [(0, 4, 32)]),
+        (33, [(0, 1, 64)]),
+        (76, [(0, 1, 64), (64, 1, 16)]),
+        (128, [(0, 2, 64)]),
     ],
 )
 def test_panels_by_hand(batch, cut):
@@ -34,14 +34,16 @@ def tiled(mask) -> TiledPattern:
     return TiledPattern(*rows_of(mask), mask.shape)
 
 
-def decoded(pattern: TiledPattern, tiles: Tiles):
+def decoded(pattern: TiledPattern, tiles: Tiles, panel: int):
     """(row, column, source) of every entry, in the order in which they stand."""
     rows = pattern.shape[0]
     for place, (block, tile, _) in enumerate(np.ndindex(tiles.order.shape)):
         row = block * BLOCK_ROWS + int(tiles.order.flat[place])
         for entry in range(int(tiles.start[place]), int(tiles.start[place + 1])):
             assert row < rows
-            yield row, tile * tiles.width + int(tiles.column[entry]), int(tiles.source[entry])
+            column, beside = divmod(int(tiles.offset[entry]), 4 * panel)
+            assert beside == 0 and column < tiles.width
+            yield row, tile * tiles.width + column, int(tiles.source[entry])
 
 
 @pytest.mark.parametrize("panel", WIDTHS)
@@ -49,7 +51,7 @@ def decoded(pattern: TiledPattern, tiles: Tiles):
 def test_every_entry_stands_in_one_place(rng, shape, panel):
     mask = uneven(rng, *shape) if all(shape) else np.zeros(shape, bool)
     pattern = tiled(mask)
-    entries = list(decoded(pattern, pattern.tiles(panel)))
+    entries = list(decoded(pattern, pattern.tiles(panel), panel))
     rows, columns = np.nonzero(mask)
     assert sorted(source for _, _, source in entries) == list(range(len(rows)))
     assert all((row, column) == (rows[source], columns[source]) for row, column, source in entries)
@@ -72,10 +74,13 @@ def test_entries_of_the_caller_may_have_another_order(rng):
     [
         (10, 4096, 410, 32, 256),  # 32 KB / (32 samples * 4 bytes)
         (10, 4096, 410, 8, 1024),
-        (10, 4096, 41, 32, 2048),  # 41 entries are 2 tiles of at least 16
-        (10, 4096, 31, 32, 4096),
-        (10, 200_000, 1, 32, 65536),  # a column of a tile is named by 16 bits
-        (0, 4096, 0, 32, 4096),
+        (10, 4096, 128, 32, 256),  # 8 entries in each tile, the fewest for 32 KB
+        (10, 4096, 127, 32, 512),  # 64 KB, the most: an offset has 16 bits
+        (10, 200_000, 1, 64, 256),
+        (10, 100, 10, 32, 128),  # no more than there are columns, a power of two
+        (10, 128, 128, 32, 128),
+        (10, 1, 1, 8, 1),
+        (0, 4096, 0, 32, 256),
     ],
 )
 def test_tiles_are_as_wide_as_cache_and_entries_allow(rows, columns, fan_in, panel, width):
@@ -99,6 +104,7 @@ def test_pack_by_numpy(batch, features, by_row, seed):
     for cut in panels_of(batch):
         column0, panels, width = cut
         scratch("panels", panels * width * features)[:] = np.nan  # what an earlier call may have left
+        set_threads(1 + seed % 2)
         packed = pack(np.ascontiguousarray(x.T) if by_row else x, features, cut, by_row)
         wanted = np.zeros((panels * width, features))
         part = x[column0 : column0 + panels * width]
@@ -106,6 +112,15 @@ def test_pack_by_numpy(batch, features, by_row, seed):
         wanted = wanted.reshape(panels, width, features).swapaxes(1, 2)
         np.testing.assert_array_equal(packed.reshape(wanted.shape), wanted)
         assert packed.ctypes.data % 64 == 0 and width in WIDTHS
+
+
+def test_a_panel_may_have_room_to_spare(rng):
+    """By hand: two panels of 8 with room for 5 features each, three of which are packed."""
+    x, packed = whole_numbers(rng, (16, 3)), np.full(2 * 5 * 8, -77, np.float32)
+    pack_into(packed, x, 3, (0, 2, 8), False, 5)
+    wanted = np.full((2, 5, 8), -77)
+    wanted[0, :3], wanted[1, :3] = x[:8].T, x[8:].T
+    np.testing.assert_array_equal(packed.reshape(2, 5, 8), wanted)
 
 
 @few
