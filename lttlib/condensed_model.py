@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from lttkernels.arguments import index_type
-from lttkernels.condensed import BATCH_OF_PANELS, Condensed, condensed_linear
+from lttkernels.condensed import Condensed, condensed_linear
 from lttkernels.condensed_panels import PANEL, PanelPattern, panels_linear
 from lttkernels.lookup_chain import make_chain, multiply_chain
+from lttkernels.lookup_loops import FEW
 from lttkernels.memory import scratch
 from lttkernels.panels import pack
 from lttkernels.threads import set_threads
@@ -59,7 +60,7 @@ class CondensedModel(nn.Module):
             require(False, "x.dtype", x.dtype, "torch.float32", "use x.float()", TypeError)
         set_threads(torch.get_num_threads())
         samples = x.detach().contiguous().numpy()
-        if len(samples) < BATCH_OF_PANELS and (logits := self._each_sample(samples)) is not None:
+        if len(samples) < FEW and (logits := self._each_sample(samples)) is not None:
             return torch.from_numpy(logits)
         return torch.from_numpy(self._few(samples) if len(samples) < FEW_SAMPLES else self._in_panels(samples))
 

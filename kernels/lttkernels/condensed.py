@@ -8,17 +8,15 @@ Lasby et al. 2023, arXiv:2305.02299. Chapter "What makes sparsity fast".
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numba
 import numpy as np
 
 from lttkernels import condensed_cuda
 from lttkernels.arguments import FLOAT, index_type, require, require_array, require_finite, require_indices
 from lttkernels.dots import dot_products
 from lttkernels.layouts import linear_arguments
-from lttkernels.lookup import make_lookup, multiply_vector
+from lttkernels.lookup import make_lookup, multiply_few
+from lttkernels.lookup_loops import FEW
 from lttkernels.tiles import TiledMatrix, TiledPattern, multiply
-
-BATCH_OF_PANELS = 4  # from here on a panel of 8 columns is faster than a pass for each column
 
 
 @dataclass(frozen=True)
@@ -116,33 +114,10 @@ def condensed_linear(x, condensed: Condensed, bias=None, *, transposed: bool = F
     batch, bias, out = linear_arguments(x, condensed.shape, bias, transposed, out)
     if len(condensed.rows) < condensed.shape[0]:
         out[...] = bias[:, None] if transposed else bias
-    if 0 < batch < BATCH_OF_PANELS:
-        _each_sample(x, condensed, bias, transposed, out)
-    elif batch:
+    few = 0 < batch <= FEW and multiply_few(condensed.lookup, x, bias, out, by_row=transposed)
+    if batch and not few:
         multiply(condensed.tiled, x, condensed.rows, bias, out, by_row=transposed)
     return out
-
-
-def _each_sample(x, condensed: Condensed, bias, transposed: bool, out) -> None:
-    samples = np.ascontiguousarray(x.T) if transposed else x
-    answers = out if not transposed else np.empty(out.shape[::-1], np.float32)
-    if transposed:
-        answers[...] = bias
-    for i in range(len(samples)):
-        if not multiply_vector(condensed.lookup, samples[i], bias, answers[i]):
-            _plain(condensed.values, condensed.indices, condensed.rows, samples[i], bias, answers[i])
-    if transposed:
-        out[...] = answers.T
-
-
-@numba.njit(nogil=True, cache=True)
-def _plain(values, indices, rows, x, bias, out):
-    """The definition as loops, for an x with NaN or infinite entries: nothing is read that the layer does not read."""
-    for i in range(len(rows)):
-        answer = bias[rows[i]]
-        for s in range(values.shape[1]):
-            answer += values[i, s] * x[indices[i, s]]
-        out[rows[i]] = answer
 
 
 def condensed_grad_values(x, grad_out, condensed: Condensed, *, transposed: bool = False):

@@ -1,4 +1,4 @@
-"""A sparse matrix times one vector, below the gather limit: slots for the regular part, gathers for the rest.
+"""A sparse matrix times a few vectors, below the gather limit: slots for the regular part, gathers for the rest.
 
 Reading x at an index costs a gather, whatever else the loop does. But 32 neighboring inputs fit in two registers, and a
 permutation of registers looks 16 of them up at once, in a fraction of the time. So each row gets `slots` places in every
@@ -7,7 +7,7 @@ without a rest; slots = 0 is the plain gather.
 
 Rows go in groups of 16, lane by lane, so that 16 rows are summed without ever adding lanes. A group gathers as often as
 the row with the longest rest, so rows with like rests go together. Where a slot's input stands in its block takes
-five bits, and six slots share a word: what must be read is nearly the values alone.
+five bits, and six slots share a word: what must be read is nearly the values alone. The loops are in lookup_loops.
 """
 
 import math
@@ -17,31 +17,22 @@ import numba
 import numpy as np
 
 from lttkernels.arguments import index_type
-from lttkernels.memory import aligned_empty, scratch
-from lttkernels.simd import (
-    HAS_AVX512,
-    element,
-    fma,
-    gather,
-    load,
-    load_indices,
-    lookup,
-    pointer,
-    prefetch,
-    put,
-    shifted,
-    splat,
-    store,
-    zeros,
+from lttkernels.lookup_loops import (
+    BLOCK,
+    FEW,
+    GROUP,
+    OFFSET_BITS,
+    SLOTS_PER_WORD,
+    four_samples,
+    one_sample,
+    pad,
+    pad_four,
 )
+from lttkernels.memory import aligned_empty, scratch
+from lttkernels.simd import HAS_AVX512
 from lttkernels.threads import get_threads
 
-BLOCK = 32
-GROUP = 16
-OFFSET_BITS = 5
-SLOTS_PER_WORD = 32 // OFFSET_BITS
 SLOTS_PER_GATHER = 3  # measured: a gather takes the time of three slots, their share of reading included
-AHEAD = 512  # floats, 2 KB: a loop that asks so far ahead does not wait for the second-level cache
 
 
 @dataclass(frozen=True)
@@ -145,91 +136,57 @@ def _fill(indptr, indices, values, order, packed, words, rest_values, rest_indic
                 rest += 1
 
 
-@numba.njit(nogil=True, cache=True)
-def _multiply(first, last, values, words, rest_values, rest_indices, rest_start, rows, x, room, bias, out):
-    _, blocks, slots, _ = values.shape
-    values_at, words_at, x_at, room_at = pointer(values), pointer(words), pointer(x), pointer(room)
-    rest_values_at, rest_indices_at = pointer(rest_values), pointer(rest_indices)
-    start_at, rows_at, bias_at, out_at = pointer(rest_start), pointer(rows), pointer(bias), pointer(out)
-    per_block = (slots + SLOTS_PER_WORD - 1) // SLOTS_PER_WORD
-    for group in range(first, last):
-        # Two sums take turns: an addition waits four cycles for the one before it.
-        even, odd, rest, rest_waiting = zeros(16), zeros(16), zeros(16), zeros(16)
-        at, word_at = group * blocks * slots * GROUP, group * blocks * per_block * GROUP
-        for block in range(blocks * (slots > 0)):
-            low, high = load(x_at, block * BLOCK, 16), load(x_at, block * BLOCK + 16, 16)
-            left = slots
-            while left > 0:
-                word = load_indices(words_at, word_at, 16)
-                prefetch(words_at, word_at + AHEAD // 4)
-                for _ in range(min(left, SLOTS_PER_WORD) // 2):
-                    prefetch(values_at, at + AHEAD)
-                    prefetch(values_at, at + AHEAD + GROUP)
-                    even = fma(load(values_at, at, 16), lookup(low, high, word), even)
-                    odd = fma(load(values_at, at + GROUP, 16), lookup(low, high, shifted(word, 5)), odd)
-                    word = shifted(word, 10)
-                    at += 2 * GROUP
-                if left < SLOTS_PER_WORD and left % 2:
-                    prefetch(values_at, at + AHEAD)
-                    even = fma(load(values_at, at, 16), lookup(low, high, word), even)
-                    at += GROUP
-                word_at += GROUP
-                left -= SLOTS_PER_WORD
-        for place in range(element(start_at, group), element(start_at, group + 1)):
-            found = gather(x_at, load_indices(rest_indices_at, place * GROUP, 16))
-            rest_waiting, rest = rest, fma(load(rest_values_at, place * GROUP, 16), found, rest_waiting)
-        one, here = splat(np.float32(1), 16), group * GROUP
-        sums = fma(one, fma(one, even, odd), fma(one, rest, rest_waiting))
-        row, lanes = element(rows_at, here), min(GROUP, rows.size - here)
-        if lanes == GROUP and element(rows_at, here + GROUP - 1) - row == GROUP - 1:
-            store(out_at, row, fma(one, load(bias_at, row, 16), sums))
-        else:
-            store(room_at, 0, sums)
-            for lane in range(lanes):
-                row = element(rows_at, here + lane)
-                put(out_at, row, element(room_at, lane) + element(bias_at, row))
+def multiply_few(packed: Lookup, x, bias, out, *, by_row: bool = False) -> bool:
+    """Write the product with one to FEW samples to out[:, rows] and add bias there; False, and nothing done, if x is not
+    finite: 0 times infinity is no 0, and the empty places would count.
 
-
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
-def _pad(x, relu, padded):
-    """x, or with relu max(0, x), and zeros after it; whether all of x is finite."""
-    zero, least = np.float32(0), np.float32(0 if relu else -np.inf)
-    for i in range(x.size):
-        padded[i] = max(x[i], least)
-        zero += x[i] * np.float32(0)
-    padded[x.size :] = 0
-    return zero == 0
+    x: (samples, columns) and out: (samples, features), both transposed if by_row. bias: (features,). All float32.
+    """
+    samples = x.shape[1] if by_row else x.shape[0]
+    threads, width = get_threads(), (packed.values.shape[1] + 1) * BLOCK
+    lanes = 1 if samples == 1 else FEW
+    room = scratch("few samples", lanes * (width + threads * GROUP))
+    what = (packed.values, packed.words, packed.rest_values, packed.rest_indices, packed.rest_start, packed.rows,
+            x.reshape(-1), packed.shape[1], samples, by_row, room[: lanes * width], room[lanes * width :], bias,
+            out.reshape(-1))  # fmt: skip
+    return _parallel(threads, *what) if threads > 1 else _serial(*what)
 
 
 @numba.njit(nogil=True, cache=True)
-def _serial(values, words, rest_values, rest_indices, rest_start, rows, x, padded, sums, bias, out):
-    finite = _pad(x, False, padded)
+def _part(first, last, values, words, rest_values, rest_indices, rest_start, rows, samples, by_row, padded, room, bias,
+          out):  # fmt: skip
+    if samples == 1:
+        one_sample(first, last, values, words, rest_values, rest_indices, rest_start, rows, padded, room, bias, out)
+    else:
+        strides = (samples, 1) if by_row else (1, bias.size)
+        four_samples(first, last, values, words, rest_values, rest_indices, rest_start, rows, padded, room, bias, out,
+                     samples, strides)  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def _pad(x, columns, samples, by_row, padded):
+    if samples == 1:
+        return pad(x, False, padded)
+    return pad_four(x, columns, samples, by_row, padded)
+
+
+@numba.njit(nogil=True, cache=True)
+def _serial(values, words, rest_values, rest_indices, rest_start, rows, x, columns, samples, by_row, padded, room, bias,
+            out):  # fmt: skip
+    finite = _pad(x, columns, samples, by_row, padded)
     if finite:
-        groups = values.shape[0]
-        _multiply(0, groups, values, words, rest_values, rest_indices, rest_start, rows, padded, sums, bias, out)
+        _part(0, values.shape[0], values, words, rest_values, rest_indices, rest_start, rows, samples, by_row, padded,
+              room, bias, out)  # fmt: skip
     return finite
 
 
 @numba.njit(nogil=True, cache=True, parallel=True)
-def _parallel(threads, values, words, rest_values, rest_indices, rest_start, rows, x, padded, sums, bias, out):
+def _parallel(threads, values, words, rest_values, rest_indices, rest_start, rows, x, columns, samples, by_row, padded,
+              room, bias, out):  # fmt: skip
     groups = values.shape[0]
-    finite = _pad(x, False, padded)
+    finite = _pad(x, columns, samples, by_row, padded)
     for thread in numba.prange(threads * finite):
         first, last = groups * thread // threads, groups * (thread + 1) // threads
-        _multiply(first, last, values, words, rest_values, rest_indices, rest_start, rows, padded,
-                  sums[thread * GROUP :], bias, out)  # fmt: skip
+        _part(first, last, values, words, rest_values, rest_indices, rest_start, rows, samples, by_row, padded,
+              room[thread * FEW * GROUP :] if samples > 1 else room[thread * GROUP :], bias, out)  # fmt: skip
     return finite
-
-
-def multiply_vector(packed: Lookup, x, bias, out) -> bool:
-    """Write the product with x (columns,) to out[rows] and add bias there; False, and nothing done, if x is not finite.
-
-    0 times infinity is no 0: with such an x the empty places would count. bias, out: (features,).
-    """
-    threads = get_threads()
-    width = (packed.values.shape[1] + 1) * BLOCK
-    room = scratch("vector", width + threads * GROUP)
-    what = (packed.values, packed.words, packed.rest_values, packed.rest_indices, packed.rest_start, packed.rows, x)
-    if threads > 1:
-        return _parallel(threads, *what, room[:width], room[width:], bias, out)
-    return _serial(*what, room[:width], room[width:], bias, out)

@@ -14,7 +14,8 @@ import numba
 import numpy as np
 
 from lttkernels.arguments import FLOAT, require_array
-from lttkernels.lookup import BLOCK, GROUP, Lookup, _aligned_zeros, _multiply, _pad
+from lttkernels.lookup import Lookup, _aligned_zeros
+from lttkernels.lookup_loops import BLOCK, GROUP, one_sample, pad
 from lttkernels.memory import scratch
 from lttkernels.threads import get_threads
 
@@ -83,9 +84,9 @@ def multiply_chain(chain: LookupChain, x, out) -> bool:
 
 @numba.njit(nogil=True, cache=True)
 def _prepare(plan, i, values, words, rest_values, rest_indices, rest_start, rows, bias, x, padded, answers, out):
-    """Layer i: whether its input is finite, and what _multiply takes."""
+    """Layer i: whether its input is finite, and what one_sample takes."""
     blocks, slots, groups, count, features, at, word_at, rest, row, offset = plan[i]
-    finite = _pad(x if i == 0 else answers[: plan[i - 1, 4]], i > 0, padded[: (blocks + 1) * BLOCK])
+    finite = pad(x if i == 0 else answers[: plan[i - 1, 4]], i > 0, padded[: (blocks + 1) * BLOCK])
     target = (out if i + 1 == len(plan) else answers)[:features]
     own_bias, own_rows = bias[offset : offset + features], rows[row : row + count]
     if count < features:
@@ -103,7 +104,7 @@ def _serial(plan, values, words, rest_values, rest_indices, rest_start, rows, bi
                                         padded, answers, out)  # fmt: skip
         if not finite:
             return False
-        _multiply(0, plan[i, 2], *packed, padded, sums, *ends)
+        one_sample(0, plan[i, 2], *packed, padded, sums, *ends)
     return True
 
 
@@ -119,5 +120,5 @@ def _parallel(
         groups = plan[i, 2]
         for thread in numba.prange(threads):
             first, last = groups * thread // threads, groups * (thread + 1) // threads
-            _multiply(first, last, *packed, padded, sums[thread * GROUP :], *ends)
+            one_sample(first, last, *packed, padded, sums[thread * GROUP :], *ends)
     return True

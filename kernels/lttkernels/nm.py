@@ -10,17 +10,16 @@ Mishra et al. 2021, arXiv:2104.08378. Chapter "What makes sparsity fast".
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
 
 from lttkernels.arguments import FLOAT, index_type, require, require_array, require_finite
 from lttkernels.layouts import linear_arguments, reference_bias, require_matrix_and_mask
-from lttkernels.lookup import BLOCK, make_lookup, multiply_vector
+from lttkernels.lookup import make_lookup, multiply_few
+from lttkernels.lookup_loops import BLOCK, FEW
 from lttkernels.simd import HAS_AVX512
 from lttkernels.tiles import TiledMatrix, TiledPattern, multiply
 
 EMPTY = 255  # the offset of a place that holds no weight
-BATCH_OF_PANELS = 4  # from here on a panel of 8 columns is faster than a pass for each column
 
 
 @dataclass(frozen=True)
@@ -115,30 +114,10 @@ def nm_linear(x, nm: NM, bias=None, *, transposed: bool = False, out=None):
     answers with its bias. An empty place never reads x: NaN and infinity there do not matter.
     """
     batch, bias, out = linear_arguments(x, nm.shape, bias, transposed, out)
-    if 0 < batch < BATCH_OF_PANELS:
-        samples = np.ascontiguousarray(x.T) if transposed else x
-        answers = np.empty((batch, nm.shape[0]), np.float32) if transposed else out
-        for b in range(batch):
-            if not multiply_vector(nm.lookup, samples[b], bias, answers[b]):
-                _plain(nm.values, nm.offsets, nm.m, samples[b], bias, answers[b])
-        if transposed:
-            out[...] = answers.T
-    elif out.size:
+    few = out.size and batch <= FEW and multiply_few(nm.lookup, x, bias, out, by_row=transposed)
+    if out.size and not few:
         multiply(nm.tiled, x, nm.rows, bias, out, by_row=transposed)
     return out
-
-
-@numba.njit(nogil=True, cache=True)
-def _plain(values, offsets, m, x, bias, out):
-    """The definition as loops, for an x with NaN or infinite entries."""
-    features, blocks, n = values.shape
-    for row in range(features):
-        answer = bias[row]
-        for block in range(blocks):
-            for place in range(n):
-                if offsets[row, block, place] != EMPTY:
-                    answer += values[row, block, place] * x[block * m + offsets[row, block, place]]
-        out[row] = answer
 
 
 def reference_linear(x, nm: NM, bias=None) -> np.ndarray:

@@ -1,11 +1,12 @@
-"""The kernel for one sample: what goes to slots, what to gathers, and when it declines."""
+"""The kernel for a few samples: what goes to slots, what to gathers, and when it declines."""
 
 import numpy as np
 import pytest
 from drawn_layers import few, rows_of, uneven, whole_numbers
 from hypothesis import given
 from hypothesis import strategies as st
-from lttkernels.lookup import BLOCK, GROUP, OFFSET_BITS, SLOTS_PER_WORD, make_lookup, multiply_vector
+from lttkernels.lookup import make_lookup, multiply_few
+from lttkernels.lookup_loops import BLOCK, FEW, GROUP, OFFSET_BITS, SLOTS_PER_WORD
 from lttkernels.memory import scratch
 from lttkernels.simd import HAS_AVX512
 from lttkernels.threads import set_threads
@@ -84,20 +85,23 @@ def test_rows_with_like_rests_share_a_group():
     st.sampled_from([None, 0, 1, 5, 6, 9]),
     st.integers(0, 99),
     st.sampled_from([1, 2, 5]),
+    st.integers(1, FEW),
+    st.booleans(),
 )
-def test_product_with_one_sample(count, inputs, slots, seed, spread):
+def test_product_with_a_few_samples(count, inputs, slots, seed, spread, samples, by_row):
     """Rows of the product go to some places of out, side by side or apart; the rest of out stays as it was."""
     rng = np.random.default_rng(seed)
     weight, mask = whole_numbers(rng, (count, inputs)), uneven(rng, count, inputs)
     rows = np.sort(rng.choice(count * spread, count, replace=False)).astype(np.uint32)
-    x, bias = whole_numbers(rng, inputs), whole_numbers(rng, count * spread)
-    out = np.full(count * spread, -77, np.float32)
+    x, bias = whole_numbers(rng, (samples, inputs)), whole_numbers(rng, count * spread)
+    out = np.full((count * spread, samples) if by_row else (samples, count * spread), -77, np.float32)
     set_threads(2 if inputs > 256 else 1)
-    scratch("vector", 1000)[:] = np.nan  # what an earlier call may have left
-    assert multiply_vector(packed_layer(weight, mask, slots, rows), x, bias, out)
-    wanted = np.full(count * spread, -77.0)
-    wanted[rows] = np.where(mask, weight, 0).astype(np.float64) @ x + bias[rows]
-    np.testing.assert_array_equal(out, wanted)
+    scratch("few samples", 4000)[:] = np.nan  # what an earlier call may have left
+    packed = packed_layer(weight, mask, slots, rows)
+    assert multiply_few(packed, np.ascontiguousarray(x.T) if by_row else x, bias, out, by_row=by_row)
+    wanted = np.full((samples, count * spread), -77.0)
+    wanted[:, rows] = x.astype(np.float64) @ np.where(mask, weight, 0).T + bias[rows]
+    np.testing.assert_array_equal(out.T if by_row else out, wanted)
 
 
 def test_more_than_16_bit_of_inputs(rng):
@@ -106,26 +110,28 @@ def test_more_than_16_bit_of_inputs(rng):
     mask[:9, -3:] = True
     packed = packed_layer(weight, mask, 0)
     assert packed.rest_indices.dtype == np.uint32
-    x, out = whole_numbers(rng, 65_536), np.empty(17, np.float32)
-    assert multiply_vector(packed, x, np.zeros(17, np.float32), out)
-    np.testing.assert_array_equal(out, np.where(mask, weight, 0) @ x)
+    x, out = whole_numbers(rng, (1, 65_536)), np.empty((1, 17), np.float32)
+    assert multiply_few(packed, x, np.zeros(17, np.float32), out)
+    np.testing.assert_array_equal(out, x @ np.where(mask, weight, 0).T)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("place", [0, 299])
+@pytest.mark.parametrize("place", [(0, 0), (0, 299), (2, 299)])
 def test_declines_what_is_not_finite(rng, place, odd, threads):
     """Its empty places multiply 0 by inputs: the caller must take another way, and out is untouched."""
     set_threads(threads)
     packed = packed_layer(whole_numbers(rng, (40, 300)), rng.random((40, 300)) < 0.1, None)
-    x, out = whole_numbers(rng, 300), np.full(40, -77, np.float32)
+    samples = place[0] + 1
+    x, out = whole_numbers(rng, (samples, 300)), np.full((samples, 40), -77, np.float32)
     x[place] = odd
-    assert not multiply_vector(packed, x, np.ones(40, np.float32), out)
+    assert not multiply_few(packed, x, np.ones(40, np.float32), out)
     assert (out == -77).all()
 
 
 def test_large_inputs_are_finite(rng):
     """Finite, though their sum is not."""
     packed = packed_layer(np.ones((1, 40), np.float32), np.eye(1, 40, dtype=bool), None)
-    x, out = np.full(40, 3e38, np.float32), np.empty(1, np.float32)
-    assert multiply_vector(packed, x, np.zeros(1, np.float32), out) and out[0] == x[0]
+    for samples in (1, 2):
+        x, out = np.full((samples, 40), 3e38, np.float32), np.empty((samples, 1), np.float32)
+        assert multiply_few(packed, x, np.zeros(1, np.float32), out) and (out == x[:, :1]).all()

@@ -36,14 +36,15 @@ def main() -> None:
     np.testing.assert_array_equal(out[16:], table[wide])
 
     weight, mask = whole_numbers(rng, (40, 300)), rng.random((40, 300)) < 0.2
-    x, rows, bias = whole_numbers(rng, 300), np.arange(40, dtype=np.uint32), whole_numbers(rng, 40)
+    x, rows, bias = whole_numbers(rng, (3, 300)), np.arange(40, dtype=np.uint32), whole_numbers(rng, 40)
     indptr, indices = rows_of(mask)
     for slots, expected in ((None, 0), (2, 2), (9, 9)):  # by itself it chooses no slots
         packed = lookup.make_lookup(indptr, indices, weight[mask], weight.shape, slots, rows)
         assert packed.values.shape[2] == expected
-        found = np.empty(40, np.float32)
-        assert lookup.multiply_vector(packed, x, bias, found)
-        np.testing.assert_array_equal(found, np.where(mask, weight, 0) @ x + bias)
+        for samples in (1, 3):
+            found = np.empty((samples, 40), np.float32)
+            assert lookup.multiply_few(packed, x[:samples], bias, found)
+            np.testing.assert_array_equal(found, x[:samples] @ np.where(mask, weight, 0).T + bias)
     assert TiledPattern(indptr, indices, weight.shape).tiles(WIDTHS[0]).source.size == mask.sum()
 
     numbers, chosen = whole_numbers(rng, (2, 16), 99), rng.random(16) < 0.5

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lttkernels.condensed import condense, condensed_linear
 from lttkernels.csr import csr, csr_linear
 from lttkernels.limits import Limits
-from lttkernels.lookup import make_lookup, multiply_vector
+from lttkernels.lookup import make_lookup, multiply_few
 
 L2_BYTES = 2 * 2**20
 
@@ -88,7 +88,7 @@ def cpu_implementations(weight: np.ndarray, mask: np.ndarray, x: np.ndarray) -> 
             bytes=12 * live + 12 * batch * live + activations, flops=useful, gathers=batch * live)  # fmt: skip
     cost = {"bytes": condensed_bytes, "flops": useful, "gathers": live if batch == 1 else 0}
     if batch == 1:
-        found["condensed, gathers only"] = Implementation(_gathers_only(condensed, x[0]), False, **cost)
+        found["condensed, gathers only"] = Implementation(_gathers_only(condensed, x), False, **cost)
         packed = condensed.lookup
         places = packed.values.size + packed.rest_values.size
         cost = {"bytes": 4 * (packed.values.size + packed.words.size) + (4 + packed.rest_indices.itemsize) * packed.rest_values.size + activations,
@@ -115,9 +115,9 @@ def _gathers_only(condensed, x):
     bias = np.zeros(condensed.shape[0], np.float32)
 
     def call():
-        out = np.empty(condensed.shape[0], np.float32)
-        multiply_vector(packed, x, bias, out)
-        return out[None]
+        out = np.empty((1, condensed.shape[0]), np.float32)
+        multiply_few(packed, x, bias, out)
+        return out
 
     return call
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from condensed_forward_answers import FORWARD
 from crossover_density_answers import CROSSOVER
-from lttkernels.lookup import BLOCK, make_lookup
+from lttkernels.lookup import make_lookup
+from lttkernels.lookup_loops import BLOCK
 from proof import Answer, enough, fails_as_unforeseen, prove, solutions, unproven
 from slots_and_rest_answers import SLOTS
 
