@@ -16,6 +16,7 @@ from lttkernels.dots import dot_products
 from lttkernels.layouts import linear_arguments
 from lttkernels.lookup import make_lookup, multiply_few
 from lttkernels.lookup_loops import FEW
+from lttkernels.short_rows import BATCHES, LONGEST, multiply_short_rows
 from lttkernels.tiles import TiledMatrix, TiledPattern, multiply
 
 
@@ -114,6 +115,9 @@ def condensed_linear(x, condensed: Condensed, bias=None, *, transposed: bool = F
     batch, bias, out = linear_arguments(x, condensed.shape, bias, transposed, out)
     if len(condensed.rows) < condensed.shape[0]:
         out[...] = bias[:, None] if transposed else bias
+    if transposed and batch in BATCHES and condensed.fan_in <= LONGEST:
+        multiply_short_rows(condensed.values, condensed.indices, condensed.rows, bias, x, out)
+        return out
     few = 0 < batch <= FEW and multiply_few(condensed.lookup, x, bias, out, by_row=transposed)
     if batch and not few:
         multiply(condensed.tiled, x, condensed.rows, bias, out, by_row=transposed)

@@ -64,6 +64,8 @@ def one_sample(first, last, values, words, rest_values, rest_indices, rest_start
                 word_at += GROUP
                 left -= SLOTS_PER_WORD
         for place in range(element(start_at, group), element(start_at, group + 1)):
+            prefetch(rest_values_at, place * GROUP + AHEAD)
+            prefetch(rest_indices_at, place * GROUP + AHEAD)
             found = gather(x_at, load_indices(rest_indices_at, place * GROUP, 16))
             rest_waiting, rest = rest, fma(load(rest_values_at, place * GROUP, 16), found, rest_waiting)
         one, here = splat(np.float32(1), 16), group * GROUP

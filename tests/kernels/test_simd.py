@@ -9,11 +9,18 @@ from lttkernels.simd import (
     fma,
     fold,
     gather,
+    inside,
     load,
+    load_four,
     load_indices,
     lookup,
+    moved,
+    nth,
     pointer,
+    prefetch,
     put,
+    settled,
+    shifted,
     splat,
     store,
     total,
@@ -81,6 +88,50 @@ def test_lookup_reaches_all_32_lanes(rng):
     np.testing.assert_array_equal(out, table[indices])
 
 
+def test_a_word_of_indices_is_moved_and_its_lowest_five_bits_count(rng):
+    @numba.njit
+    def run(table, words, out):
+        low, high = load(pointer(table), 0, 16), load(pointer(table), 16, 16)
+        word = load_indices(pointer(words), 0, 16)
+        store(pointer(out), 0, lookup(low, high, word))
+        store(pointer(out), 16, lookup(low, high, shifted(word, 5)))
+        store(pointer(out), 32, lookup(low, high, shifted(shifted(word, 5), 20)))
+
+    table, words = rng.standard_normal(32).astype(np.float32), rng.integers(0, 2**32, 16, dtype=np.uint32)
+    out = np.empty(48, np.float32)
+    run(table, words, out)
+    np.testing.assert_array_equal(out.reshape(3, 16), table[[words % 32, words // 2**5 % 32, words // 2**25 % 32]])
+
+
+def test_four_in_one_read(rng):
+    @numba.njit
+    def run(numbers, out):
+        four = load_four(pointer(numbers), 1)
+        out[0], out[1], out[2], out[3] = nth(four, 0), nth(four, 1), nth(four, 2), nth(four, 3)
+
+    numbers, out = rng.integers(2**15, 2**16, 5).astype(np.uint16), np.empty(4, np.int64)
+    run(numbers, out)
+    np.testing.assert_array_equal(out, numbers[1:])
+
+
+def test_addresses(rng):
+    """moved and settled count numbers, inside counts bytes; a prefetch reads nothing, not even far outside."""
+
+    @numba.njit
+    def run(numbers, nothing, out):
+        at = pointer(numbers)
+        prefetch(at, 2**40)
+        put(pointer(out), 0, element(moved(at, 3), 4))
+        put(pointer(out), 1, element(settled(at, 3, nothing), 4))
+        put(pointer(out), 2, element(inside(at, 12), 4))
+        put(pointer(out), 3, element(inside(moved(at, 16), 60), 0))
+
+    numbers, out = aligned_empty(32), np.empty(4, np.float32)
+    numbers[:] = rng.standard_normal(32)
+    run(numbers, 0, out)
+    np.testing.assert_array_equal(out, numbers[[7, 7, 7, 31]])
+
+
 def test_total_and_element_and_put(rng):
     @numba.njit
     def run(numbers, out):
@@ -114,3 +165,4 @@ def test_scratch_is_aligned_and_kept(count):
     assert first.ctypes.data % 64 == 0 and first.shape == (100 + count,)
     assert scratch(f"test {count}", count + 1).ctypes.data == first.ctypes.data  # smaller: the same memory
     assert not np.shares_memory(scratch("other test", count + 1), first)
+    assert scratch(f"wide test {count}", count + 1, 2**16).ctypes.data % 2**16 == 0
