@@ -16,7 +16,7 @@ from lttkernels.dots import dot_products
 from lttkernels.layouts import linear_arguments
 from lttkernels.lookup import make_lookup, multiply_few
 from lttkernels.lookup_loops import FEW
-from lttkernels.short_rows import BATCHES, LONGEST, multiply_short_rows
+from lttkernels.short_rows import LONGEST, fits, multiply_short_rows
 from lttkernels.tiles import TiledMatrix, TiledPattern, multiply
 
 
@@ -81,8 +81,16 @@ class Condensed:
     @cached_property
     def lookup(self):
         """Pattern and values as the kernel for one sample wants them."""
-        flat = (self.indices.reshape(-1), self.values.reshape(-1))
-        return make_lookup(self._pattern["indptr"], *flat, (len(self.rows), self.shape[1]), rows=self.rows)
+        return self._lookup(1)
+
+    @cached_property
+    def few_lookup(self):
+        """As lookup, for two to FEW samples at once."""
+        return self._lookup(FEW)
+
+    def _lookup(self, samples: int):
+        flat, shape = (self.indices.reshape(-1), self.values.reshape(-1)), (len(self.rows), self.shape[1])
+        return make_lookup(self._pattern["indptr"], *flat, shape, rows=self.rows, samples=samples)
 
 
 def condense(weight: np.ndarray, mask: np.ndarray) -> Condensed:
@@ -115,11 +123,13 @@ def condensed_linear(x, condensed: Condensed, bias=None, *, transposed: bool = F
     batch, bias, out = linear_arguments(x, condensed.shape, bias, transposed, out)
     if len(condensed.rows) < condensed.shape[0]:
         out[...] = bias[:, None] if transposed else bias
-    if transposed and batch in BATCHES and condensed.fan_in <= LONGEST:
+    if transposed and fits(batch) and condensed.fan_in <= LONGEST:
         multiply_short_rows(condensed.values, condensed.indices, condensed.rows, bias, x, out)
         return out
-    few = 0 < batch <= FEW and multiply_few(condensed.lookup, x, bias, out, by_row=transposed)
-    if batch and not few:
+    few = 0 < batch <= FEW
+    if few and multiply_few(condensed.few_lookup if batch > 1 else condensed.lookup, x, bias, out, by_row=transposed):
+        return out
+    if batch:
         multiply(condensed.tiled, x, condensed.rows, bias, out, by_row=transposed)
     return out
 

@@ -32,7 +32,7 @@ from lttkernels.memory import aligned_empty, scratch
 from lttkernels.simd import HAS_AVX512
 from lttkernels.threads import get_threads
 
-SLOTS_PER_GATHER = 3  # measured: a gather takes the time of three slots, their share of reading included
+SLOTS_PER_GATHER = {1: 2, FEW: 6}  # measured, by samples: they share a slot, and each gathers for itself
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,18 @@ class Lookup:
     rows: np.ndarray
 
 
-def make_lookup(indptr, indices, values, shape: tuple[int, int], slots: int | None = None, rows=None) -> Lookup:
-    """Pack the matrix whose row r has its entries at indptr[r]:indptr[r + 1]; slots None chooses the fastest.
+def make_lookup(
+    indptr, indices, values, shape: tuple[int, int], slots: int | None = None, rows=None, samples: int = 1
+) -> Lookup:
+    """Pack the matrix whose row r has its entries at indptr[r]:indptr[r + 1]; slots None chooses the fastest
+    for so many samples at once, 1 or FEW.
 
     rows: (rows,) uint32, increasing, where the answer of row r goes; None for r itself.
     """
     columns, count = shape[1], indptr.size - 1
     blocks, indptr = -(-columns // BLOCK), indptr.astype(np.int64)
     if slots is None:
-        slots = _best_slots(indptr, indices, blocks) if HAS_AVX512 else 0
+        slots = _best_slots(indptr, indices, blocks, SLOTS_PER_GATHER[samples]) if HAS_AVX512 else 0
     overflow = _overflow(indptr, indices, blocks, slots)
     order = np.argsort(overflow, kind="stable")
     whole = count // GROUP * GROUP
@@ -91,13 +94,12 @@ def _longest(overflow: np.ndarray) -> np.ndarray:
     return overflow[ends - 1]
 
 
-def _best_slots(indptr, indices, blocks: int) -> int:
-    """The number of slots with the least work, counted in slots."""
-    groups = max(1, -(-(indptr.size - 1) // GROUP))
-    work = [
-        blocks * slots + SLOTS_PER_GATHER * _longest(np.sort(_overflow(indptr, indices, blocks, slots))).sum() / groups
-        for slots in range(BLOCK // 2)
-    ]
+def _best_slots(indptr, indices, blocks: int, per_gather: int) -> int:
+    """The number of slots with the least work, counted in slots; a word of offsets takes as long as a slot."""
+    groups, work = max(1, -(-(indptr.size - 1) // GROUP)), []
+    for slots in range(BLOCK // 2):
+        gathers = _longest(np.sort(_overflow(indptr, indices, blocks, slots))).sum() / groups
+        work.append(blocks * (slots + -(-slots // SLOTS_PER_WORD)) + per_gather * gathers)
     return int(np.argmin(work))
 
 

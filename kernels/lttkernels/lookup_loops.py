@@ -131,29 +131,34 @@ def four_samples(
 
 
 @numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
-def pad(x, relu, padded):
-    """x, or with relu max(0, x), and zeros after it; whether all of x is finite."""
-    zero, least = np.float32(0), np.float32(0 if relu else -np.inf)
+def _finite(x):
+    zero = np.float32(0)
     for i in range(x.size):
-        padded[i] = max(x[i], least)
         zero += x[i] * np.float32(0)
-    padded[x.size :] = 0
     return zero == 0
 
 
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc"})
+@numba.njit(nogil=True, cache=True)
+def pad(x, relu, padded):
+    """x, or with relu max(0, x), and zeros after it; whether all of x is finite."""
+    least = np.float32(0 if relu else -np.inf)
+    for i in range(x.size):
+        padded[i] = max(x[i], least)
+    padded[x.size :] = 0
+    return _finite(x)
+
+
+@numba.njit(nogil=True, cache=True)
 def pad_four(x, columns, samples, by_row, padded):
     """Up to four samples one after another, zeros after each and in place of those that lack; whether all are finite.
 
     x: flat, (columns, samples) if by_row, else (samples, columns).
     """
-    zero, width = np.float32(0), padded.size // FEW
+    width, x_at, padded_at = padded.size // FEW, pointer(x), pointer(padded)
     to_column, to_sample = (samples, 1) if by_row else (1, columns)
     for sample in range(samples):
         for i in range(columns):
-            number = x[i * to_column + sample * to_sample]
-            padded[sample * width + i] = number
-            zero += number * np.float32(0)
+            put(padded_at, sample * width + i, element(x_at, i * to_column + sample * to_sample))
         padded[sample * width + columns : (sample + 1) * width] = 0
     padded[samples * width :] = 0
-    return zero == 0
+    return _finite(x)

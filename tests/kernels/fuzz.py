@@ -69,7 +69,7 @@ class Fuzz:
         """Forward and both gradients."""
         weight, mask, x, bias, transposed = self.layer(rng, constant_fan_in)
         form = self.guard(condensed.condense(weight, mask))
-        for name in ("tiled", "transposed_tiled", "lookup"):
+        for name in ("tiled", "transposed_tiled", "lookup", "few_lookup"):
             form.__dict__[name] = self.guard(getattr(form, name))
         batch = x.shape[1] if transposed else x.shape[0]
         grad = self.guard(whole_numbers(rng, (len(weight), batch) if transposed else (batch, len(weight))))

@@ -60,13 +60,26 @@ def test_overflow_by_hand(row, slots, rest):
 
 @pytest.mark.skipif(not HAS_AVX512, reason="without AVX-512 nothing is faster than plain reads: no slots")
 def test_slots_are_chosen_by_the_work_they_save(rng):
-    """By hand: 4 in each of 8 blocks is work 8 * 4 in slots and 3 * 32 in gathers; a single entry is a gather."""
+    """By hand: 4 in each of 8 blocks is work 8 * (4 + 1) in slots and 2 * 32 in gathers; a single entry is a gather."""
     regular = np.zeros((32, 256), bool)
     regular.reshape(32, 8, 32)[:, :, :4] = True
     assert packed_layer(np.ones((32, 256), np.float32), regular, None).values.shape[2] == 4
     single = np.zeros((32, 256), bool)
     single[np.arange(32), rng.integers(0, 256, 32)] = True
     assert packed_layer(np.ones((32, 256), np.float32), single, None).values.shape[2] == 0
+
+
+@pytest.mark.skipif(not HAS_AVX512, reason="without AVX-512 nothing is faster than plain reads: no slots")
+def test_a_few_samples_want_more_slots():
+    """By hand: one entry in 3 of 8 blocks is work 8 * 2 in slots, 2 * 3 in gathers for one sample, 6 * 3 for a few."""
+    mask = np.zeros((32, 256), bool)
+    mask[:, [0, 100, 200]] = True
+    indptr, indices = rows_of(mask)
+    slots = [
+        make_lookup(indptr, indices, np.ones(96, np.float32), mask.shape, samples=samples).values.shape[2]
+        for samples in (1, FEW)
+    ]
+    assert slots == [0, 1]
 
 
 def test_rows_with_like_rests_share_a_group():
