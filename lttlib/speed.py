@@ -14,7 +14,9 @@ from lttlib.records import read_json
 RECORDED = Path(__file__).parents[1] / "kernels" / "recorded"
 FORMATS = ("dense", "CSR", "condensed")
 DENSE = ("torch dense", "torch dense, transposed")
-CSR = ("torch CSR", "torch CSR, transposed", "scipy CSR, transposed")
+NARROW_CSR = ("torch CSR", "torch CSR, transposed")  # indices of four bytes
+USUAL_CSR = ("torch CSR, 8-byte indices", "torch CSR, 8-byte indices, transposed")  # what to_sparse_csr makes
+CSR = (*NARROW_CSR, *USUAL_CSR, "scipy CSR, transposed")
 CONDENSED = ("condensed", "condensed, transposed")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lttkernels.condensed import condense
 
-from lttlib.speed import CONDENSED, DENSE, fastest, layer_cost, recorded, roofline, select, time_ratio
+from lttlib.speed import CONDENSED, CSR, DENSE, fastest, layer_cost, recorded, roofline, select, time_ratio
 
 
 def test_gemv_by_hand():
@@ -87,3 +87,13 @@ def test_condensed_never_loses_where_the_page_says_so(threads, sparsity):
                 rows, **{"in": inputs, "out": outputs, "batch": batch, "threads": threads, "sparsity": sparsity}
             )
             assert time_ratio(fastest(cell, DENSE), fastest(cell, CONDENSED)).times > 1, (inputs, batch)
+
+
+def test_condensed_leads_csr_where_the_page_says_so():
+    """From batch 32 on and from 80% sparsity on, in every recorded cell."""
+    rows = [row for row in recorded("condensed")["rows"] if row["batch"] >= 32 and row["sparsity"] >= 0.8]
+    cells = {tuple(row[key] for key in ("in", "threads", "batch", "sparsity")) for row in rows}
+    assert len(cells) == 2 * 2 * 4 * 4
+    for inputs, threads, batch, sparsity in cells:
+        cell = select(rows, **{"in": inputs, "threads": threads, "batch": batch, "sparsity": sparsity})
+        assert time_ratio(fastest(cell, CSR), fastest(cell, CONDENSED)).times > 1, (inputs, threads, batch, sparsity)

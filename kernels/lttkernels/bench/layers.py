@@ -111,7 +111,7 @@ def usual_csr(dense: torch.Tensor) -> torch.Tensor:
 
 
 def narrow_csr(dense: torch.Tensor) -> torch.Tensor:
-    """dense in torch's CSR with indices of four bytes, up to twice as fast as the usual eight."""
+    """dense in torch's CSR with indices of four bytes, at batch 1 several times as fast as the usual eight."""
     wide = usual_csr(dense)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
