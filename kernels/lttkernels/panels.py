@@ -1,4 +1,4 @@
-"""Panels: a batch cut into pieces of 8, 16 or 32 samples that stand side by side, as registers want them."""
+"""Panels: a batch cut into pieces of 8, 16, 32 or 64 samples that stand side by side, as registers want them."""
 
 import numba
 import numpy as np
